@@ -1,0 +1,1 @@
+//! What is x86_64 in hull: memory layout, boot protocols, CPU state, tables, host quirks.

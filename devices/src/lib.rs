@@ -1,0 +1,1 @@
+//! virtio and legacy devices. Knows nothing of KVM.

@@ -1,0 +1,143 @@
+//! What a container and a process in it are, as the host describes them to the agent.
+
+use serde::{Deserialize, Serialize};
+
+/// A container: a root file system, limits and what its processes may see.
+///
+/// Its namespaces are always new ones (mount, PID, network, IPC, UTS, cgroup; user when [`Container::user_namespace`]).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    /// 64 hexadecimal digits; names the writable layer and the cgroup.
+    pub id: String,
+    /// Host name in its UTS namespace.
+    pub hostname: String,
+    /// Read-only layers on the layer disk, the lowest first.
+    pub layers: Vec<Extent>,
+    /// Mount the root read-only (`--read-only`).
+    pub read_only: bool,
+    /// Further mounts, in this order, after `/proc`, `/dev`, `/sys` and their like.
+    pub mounts: Vec<Mount>,
+    /// Files written into the root before the start, such as `/etc/hosts`. Bind-mounted, so the layer keeps its own.
+    pub files: Vec<File>,
+    /// Limits of its cgroup.
+    pub limits: Limits,
+    /// Paths hidden behind `/dev/null` or an empty directory.
+    pub masked_paths: Vec<String>,
+    /// Paths made read-only.
+    pub read_only_paths: Vec<String>,
+    /// `--privileged`: all devices, `/sys` and the cgroup tree writable.
+    pub privileged: bool,
+    /// A new user namespace, in which the container's root is an unprivileged user of the guest.
+    pub user_namespace: bool,
+    /// `/dev/shm`, in bytes; 0 means 64 MiB.
+    pub shm_size: u64,
+    /// Kernel parameters of its namespaces, as (`net.ipv4.ip_forward`, `1`).
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// A range of the layer disk that holds one EROFS image. Both are multiples of 4096 bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// A file system to mount in the container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mount {
+    /// Type, such as `tmpfs`.
+    pub kind: String,
+    /// Source, as `mount(2)` has it.
+    pub source: String,
+    /// Absolute path in the container; made when absent, resolved inside the container's root.
+    pub destination: String,
+    /// Options as `mount(8)` has them: `ro`, `nosuid`, `size=64m`.
+    pub options: Vec<String>,
+}
+
+/// A small file the host provides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Absolute path in the container.
+    pub path: String,
+    /// Content.
+    pub content: String,
+}
+
+/// Limits of a container's cgroup (version 2); absent means no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// `memory.max`, in bytes.
+    pub memory: Option<u64>,
+    /// CPUs in thousandths: 1500 is one and a half (`cpu.max`).
+    pub cpu_millis: Option<u32>,
+    /// `pids.max`.
+    pub pids: Option<u32>,
+}
+
+/// A process to run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// Command and arguments; the command is looked up in `PATH` of `env` when it has no slash.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory, made when absent as Docker does.
+    pub cwd: String,
+    /// As Docker's `-u`: `name`, `uid`, `name:group`, `uid:gid`; empty is root. Names come from the container's own files.
+    pub user: String,
+    /// Size of its terminal; `None` is no terminal.
+    pub terminal: Option<WindowSize>,
+    /// Capabilities, a bit each as `linux/capability.h` numbers them: bounding, permitted and effective set.
+    pub capabilities: u64,
+    /// The seccomp filter, one `struct sock_filter` a number: code << 48 | jt << 40 | jf << 32 | k. Empty is none.
+    pub seccomp: Vec<u64>,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// Run a small init as the process's parent that forwards signals and reaps (`--init`).
+    pub init: bool,
+}
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `RLIMIT_*` number.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// Host ports that the agent connects the streams of a process to, before it reports the process as started.
+///
+/// `None` is `/dev/null`. With a terminal only `stdin` (input) and `stdout` (output) are used. The host half-closes the
+/// connection of `stdin` at the end of input; the agent closes the connections of `stdout` and `stderr` when the
+/// container's side is drained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stdio {
+    /// Port for standard input.
+    pub stdin: Option<u32>,
+    /// Port for standard output.
+    pub stdout: Option<u32>,
+    /// Port for standard error.
+    pub stderr: Option<u32>,
+}

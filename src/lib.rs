@@ -1,0 +1,3 @@
+//! hull as a library: everything `src/main.rs` runs.
+
+pub mod vmm;

@@ -1,0 +1,2 @@
+//! The `hull` program.
+fn main() {}

@@ -1,0 +1,90 @@
+//! What a VMM process is told at its start: everything a VM is, with every file as a descriptor.
+//!
+//! The keeper writes this as JSON into descriptor [`CONFIG_FD`] of the VMM it spawns. The VMM opens no path:
+//! every `Fd` is the number of a descriptor that it inherits.
+
+use serde::{Deserialize, Serialize};
+
+/// Descriptor on which a VMM reads its configuration (a file or pipe, read to its end).
+pub const CONFIG_FD: i32 = 3;
+/// Descriptor of the control socket to the keeper (`SOCK_SEQPACKET`), see [`super::control`].
+pub const CONTROL_FD: i32 = 4;
+/// First number given to the descriptors named in [`VmmConfig`].
+pub const FIRST_FD: i32 = 5;
+
+/// Number of a descriptor that the VMM inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fd(pub i32);
+
+/// A VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VmmConfig {
+    /// Virtual CPUs, 1 to 32.
+    pub vcpus: u8,
+    /// Memory in bytes, a multiple of 2 MiB.
+    pub memory: u64,
+    /// Kernel image: ELF `vmlinux` or bzImage.
+    pub kernel: Fd,
+    /// Initial RAM disk.
+    pub initrd: Option<Fd>,
+    /// The kernel's command line; arguments for devices and for host quirks are appended by the VMM.
+    pub command_line: String,
+    /// Tables that describe the hardware to the guest.
+    pub tables: Tables,
+    /// The devices, in the order the guest finds them (`vda`, `vdb`, …).
+    pub devices: Vec<DeviceConfig>,
+    /// Samples of the guest's instruction pointer are written here, for `hull bench boot --profile`.
+    pub profile: Option<Fd>,
+}
+
+/// How the guest learns of its hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tables {
+    /// MP table, and devices on the command line: hull's own kernel, which boots sooner with it.
+    Mp,
+    /// Reduced-hardware ACPI: any other kernel.
+    Acpi,
+}
+
+/// A device of a VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DeviceConfig {
+    /// virtio-console, `hvc0`.
+    Console {
+        /// Read for the guest's input; `None` gives it none.
+        input: Option<Fd>,
+        /// Written with the guest's output.
+        output: Fd,
+    },
+    /// A 16550 at 0x3f8, `ttyS0`: for early boot messages and foreign kernels.
+    Serial {
+        /// Read for the guest's input; `None` gives it none.
+        input: Option<Fd>,
+        /// Written with the guest's output.
+        output: Fd,
+    },
+    /// virtio-blk over one file or block device.
+    Disk {
+        /// The file.
+        file: Fd,
+        /// Refuse writes.
+        read_only: bool,
+        /// Serial number the guest reads, at most 20 bytes.
+        serial: String,
+    },
+    /// virtio-blk over the concatenation of read-only layers, each padded to 4 KiB.
+    Layers {
+        /// The files, in order.
+        files: Vec<Fd>,
+    },
+    /// virtio-vsock; its connections travel over the control socket.
+    Vsock {
+        /// The guest's address, 3 or above.
+        cid: u32,
+    },
+    /// virtio-rng from the host's `getrandom`.
+    Entropy,
+}

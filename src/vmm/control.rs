@@ -1,0 +1,67 @@
+//! What a keeper and its VMM say to each other over the control socket.
+//!
+//! A message is one packet of JSON on a `SOCK_SEQPACKET` pair, at most [`MAX_PACKET`] bytes, with at most one
+//! descriptor beside it (`SCM_RIGHTS`).
+
+use serde::{Deserialize, Serialize};
+
+/// Largest packet, in bytes.
+pub const MAX_PACKET: usize = 16 << 10;
+
+/// From the keeper to the VMM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum KeeperMessage {
+    /// Opens a vsock connection to this port of the guest; the stream socket beside the message is its host end.
+    Connect {
+        /// The guest's port.
+        port: u32,
+    },
+    /// Appends a layer to the layer disk; its file is beside the message.
+    AppendLayer,
+    /// Ends the VM at once.
+    Stop,
+}
+
+/// From the VMM to the keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum VmmMessage {
+    /// The first `KVM_RUN` is about to be called. Times are `CLOCK_MONOTONIC` nanoseconds.
+    Running {
+        /// When the VMM's `main` began.
+        started_ns: u64,
+        /// When the VM was ready to run.
+        first_run_ns: u64,
+    },
+    /// The guest connected to this port of the host; the stream socket beside the message is the connection.
+    /// A keeper that does not want it closes it, which resets the connection in the guest.
+    Connection {
+        /// The host's port.
+        port: u32,
+    },
+    /// The VM has ended; the VMM exits after this.
+    Exit(ExitReason),
+}
+
+/// Why a VM ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum ExitReason {
+    /// The keeper asked for it.
+    Stopped,
+    /// The guest reset itself: a reboot, or a panic (the keeper knows whether it was announced).
+    Reset,
+    /// The guest powered itself off.
+    PowerOff,
+    /// The guest cannot go on: triple fault, or an instruction KVM cannot run.
+    Crash {
+        /// What happened, with the instruction pointer.
+        detail: String,
+    },
+    /// The VMM cannot go on.
+    Failed {
+        /// What happened.
+        detail: String,
+    },
+}

@@ -1,0 +1,4 @@
+//! Inside one VMM process: memory, vCPUs, exits, wiring.
+
+pub mod config;
+pub mod control;
