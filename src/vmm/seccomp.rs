@@ -1,0 +1,147 @@
+//! System calls the threads of a VMM may make: everything else ends the process.
+//!
+//! Each kind of thread has a list of its own, installed when it has everything it needs and before it handles
+//! anything the guest made. No list has a call that opens a path, makes a process or changes an identity.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// A kind of thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// The event loop: console, vsock, entropy, the control socket.
+    Events,
+    /// A virtual CPU.
+    Vcpu,
+    /// A disk's worker.
+    Disk,
+}
+
+/// What every thread needs: memory for its heap, locks, the end of a thread, and the way out of the process.
+const COMMON: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_futex,
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_sched_yield,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_tgkill,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Descriptors of the control socket and of streams, readiness, and randomness for the guest.
+const EVENTS: &[i64] = &[
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_ctl,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_socketpair,
+    libc::SYS_shutdown,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+    libc::SYS_timerfd_settime,
+    libc::SYS_getrandom,
+];
+
+/// Reading and writing at an offset, and giving space back.
+const DISK: &[i64] = &[
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_ctl,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_fallocate,
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+];
+
+/// `ioctl` requests, by thread. A request is compared in its low 32 bits, which is all the kernel looks at.
+const fn ioctls(thread: Thread) -> &'static [u32] {
+    const KVM_RUN: u32 = 0xae80;
+    const KVM_GET_REGS: u32 = 0x8090_ae81;
+    const FIONBIO: u32 = 0x5421;
+    const FIONREAD: u32 = 0x541b;
+    const BLKDISCARD: u32 = 0x1277;
+    const BLKZEROOUT: u32 = 0x127f;
+    match thread {
+        Thread::Events => &[FIONBIO, FIONREAD],
+        Thread::Vcpu => &[KVM_RUN, KVM_GET_REGS],
+        Thread::Disk => &[BLKDISCARD, BLKZEROOUT],
+    }
+}
+
+/// The filter of a kind of thread.
+///
+/// # Errors
+/// When seccompiler refuses the list, which would be a mistake in this file.
+pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
+    let own = match thread {
+        Thread::Events => EVENTS,
+        Thread::Vcpu => &[],
+        Thread::Disk => DISK,
+    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        COMMON.iter().chain(own).map(|call| (*call, vec![])).collect();
+    // A page that is both written and executed, or made executable later, is not to be had.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        let executable = libc::PROT_EXEC as u64;
+        let condition =
+            SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
+        rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
+    }
+    let requests: Result<Vec<_>, _> = ioctls(thread)
+        .iter()
+        .map(|request| {
+            let condition =
+                SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(*request))?;
+            SeccompRule::new(vec![condition])
+        })
+        .collect();
+    rules.insert(libc::SYS_ioctl, requests?);
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+        .try_into()
+}
+
+/// Confines the calling thread, for good.
+///
+/// # Errors
+/// When the kernel has no seccomp filters.
+pub fn confine(filter: &BpfProgram) -> Result<(), seccompiler::Error> {
+    seccompiler::apply_filter(filter)
+}
+
+#[cfg(test)]
+#[path = "seccomp_test.rs"]
+mod tests;
