@@ -1,0 +1,7 @@
+//! What a VM is, and the file formats it can be written in.
+
+mod size;
+mod vm_file;
+
+pub use size::Size;
+pub use vm_file::{Console, Disk, FileError, Kernel, Machine, VmFile};
