@@ -1,4 +1,6 @@
 //! hull as a library: everything `src/main.rs` runs.
 
+pub mod cli;
 pub mod config;
+pub mod image;
 pub mod vmm;

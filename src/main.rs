@@ -1,2 +1,7 @@
 //! The `hull` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hull::cli::main()
+}

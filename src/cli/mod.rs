@@ -1,0 +1,44 @@
+//! The command line: a file a verb. What a verb does lives in the module it is about; here is only how it is
+//! asked for and how its answer is shown.
+
+pub mod image;
+mod internal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// OCI containers inside KVM microVMs: one binary, no root, no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "hull", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Image(image::Verb),
+    /// Work with images
+    #[command(name = "image", subcommand)]
+    ImageGroup(image::GroupVerb),
+    /// Steps of hull's own build and processes that hull starts; not for people
+    #[command(subcommand, hide = true)]
+    Internal(internal::Verb),
+}
+
+/// Runs the command line this process was started with and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Image(verb) => verb.run(),
+        Command::ImageGroup(verb) => verb.run(),
+        Command::Internal(verb) => verb.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("hull: {error:#}");
+        ExitCode::FAILURE
+    })
+}

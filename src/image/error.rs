@@ -1,0 +1,65 @@
+//! What can go wrong with images.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::digest::BadDigest;
+use super::reference::BadReference;
+use super::{Digest, erofs};
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an image could not be found, loaded, pulled or opened. Each message names the thing and, where there is one,
+/// the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the store, or one that was given, cannot be read or written.
+    #[error("{what} {path:?}: {source}")]
+    File {
+        /// What was attempted, such as `cannot open`.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not a name.
+    #[error(transparent)]
+    Reference(#[from] BadReference),
+    /// Not a digest.
+    #[error(transparent)]
+    Digest(#[from] BadDigest),
+    /// Several images have an ID that begins so.
+    #[error("the ID prefix \"{0}\" is ambiguous: {1} images begin with it; give more digits")]
+    Ambiguous(String, usize),
+    /// Neither a name nor an ID of an image that is here.
+    #[error("No such image: {0}")]
+    NotFound(String),
+    /// Content is not what its digest says.
+    #[error("{what} has the wrong digest: it should be {expected} and is {actual}")]
+    WrongDigest {
+        /// Which content.
+        what: String,
+        /// The digest it was named by.
+        expected: Digest,
+        /// The digest it has.
+        actual: Digest,
+    },
+    /// A layer is no tar archive that can become a file system.
+    #[error("layer {layer}: {source}")]
+    Layer {
+        /// The layer, by digest or by its name in the archive.
+        layer: String,
+        /// What is wrong with it.
+        source: erofs::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an error at `path`.
+    pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::File { what, path, source }
+    }
+}
