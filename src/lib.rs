@@ -1,5 +1,6 @@
 //! hull as a library: everything `src/main.rs` runs.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod image;

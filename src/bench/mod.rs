@@ -1,0 +1,4 @@
+//! What the boundary costs: measurements of hull by hull. Each figure names the span it measures.
+
+pub mod profile;
+pub mod statistics;
