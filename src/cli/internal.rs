@@ -13,6 +13,8 @@ use crate::image::erofs;
 pub enum Verb {
     /// Turns the tar archive on standard input into an EROFS image on standard output
     Mkerofs,
+    /// Runs the VM that a keeper describes on inherited descriptors
+    Vmm,
 }
 
 impl Verb {
@@ -20,6 +22,7 @@ impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Mkerofs => mkerofs(),
+            Verb::Vmm => Ok(crate::vmm::run()),
         }
     }
 }

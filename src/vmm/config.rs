@@ -20,6 +20,8 @@ pub struct Fd(pub i32);
 /// A VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VmmConfig {
+    /// `/dev/kvm`.
+    pub kvm: Fd,
     /// Virtual CPUs, 1 to 32.
     pub vcpus: u8,
     /// Memory in bytes, a multiple of 2 MiB.

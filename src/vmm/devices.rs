@@ -1,0 +1,161 @@
+//! Makes the devices of a configuration and puts them on buses and on the event loop.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use hull_arch::layout;
+use hull_arch::tables::MmioDevice;
+use hull_devices::block::{Block, FileDisk, Layers, Serial as DiskSerial};
+use hull_devices::bus::Bus;
+use hull_devices::console::Console;
+use hull_devices::device::{Memory, SharedDevice};
+use hull_devices::entropy::Entropy;
+use hull_devices::event_loop::OnLoop;
+use hull_devices::legacy::{I8042, I8042_BASE, I8042_SIZE, SERIAL_SIZE, SLEEP_SIZE, Serial, SleepRegisters};
+use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
+use hull_devices::vsock::Vsock;
+use kvm_ioctls::{IoEventAddress, VmFd};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::channel::Channel;
+use super::config::{DeviceConfig, Fd};
+use super::descriptors::Descriptors;
+use super::events::{Loop, Reachable, ToKeeper, subscribe};
+use super::seccomp::{self, Thread};
+
+/// The devices of a VM, on their buses.
+pub struct Devices {
+    /// Memory-mapped I/O.
+    pub mmio: Bus,
+    /// Port I/O.
+    pub pio: Bus,
+    /// virtio devices as the guest is told of them, in order.
+    pub windows: Vec<MmioDevice>,
+    /// Whether there is a 16550.
+    pub serial: bool,
+    /// Devices that the keeper's messages are about.
+    pub reachable: Reachable,
+    /// Signalled when the guest resets itself.
+    pub reset: EventFd,
+    /// Signalled when the guest powers itself off.
+    pub power_off: EventFd,
+}
+
+/// What a device is made with.
+pub struct Wiring<'a> {
+    /// The VM.
+    pub vm: &'a VmFd,
+    /// Its memory.
+    pub memory: Arc<Memory>,
+    /// Files by number.
+    pub descriptors: &'a Descriptors,
+    /// The control socket.
+    pub keeper: &'a Arc<Channel>,
+    /// The event loop.
+    pub events: &'a mut Loop,
+}
+
+impl Devices {
+    /// Makes every device of `configs`.
+    ///
+    /// # Errors
+    /// When a file is missing or unusable, or there are more devices than interrupt lines.
+    pub fn build(configs: &[DeviceConfig], mut wiring: Wiring<'_>) -> anyhow::Result<Self> {
+        let reset = EventFd::new(EFD_NONBLOCK)?;
+        let power_off = EventFd::new(EFD_NONBLOCK)?;
+        let mut devices = Self {
+            mmio: Bus::new(),
+            pio: Bus::new(),
+            windows: Vec::new(),
+            serial: false,
+            reachable: Reachable::default(),
+            reset,
+            power_off,
+        };
+        let i8042 = I8042::new(devices.reset.try_clone()?);
+        devices.pio.insert(I8042_BASE, I8042_SIZE, Arc::new(i8042))?;
+        let sleep = SleepRegisters::new(devices.power_off.try_clone()?);
+        devices.pio.insert(layout::SLEEP_CONTROL_PORT.into(), SLEEP_SIZE, Arc::new(sleep))?;
+        for config in configs {
+            devices.add(config, &mut wiring)?;
+        }
+        Ok(devices)
+    }
+
+    fn add(&mut self, config: &DeviceConfig, wiring: &mut Wiring<'_>) -> anyhow::Result<()> {
+        let descriptors = wiring.descriptors;
+        let input = |fd: &Option<Fd>| fd.map(|fd| descriptors.take(fd)).transpose();
+        match config {
+            DeviceConfig::Console { input: from, output } => {
+                let console = Console::new(input(from)?, descriptors.take(*output)?, None);
+                let console = Arc::new(Mutex::new(console.context("cannot use the console's descriptors")?));
+                subscribe(wiring.events, OnLoop::new(console.clone()));
+                self.reachable.console = Some(console.clone());
+                self.add_virtio(console, wiring)
+            }
+            DeviceConfig::Vsock { cid } => {
+                let host = Box::new(ToKeeper(wiring.keeper.clone()));
+                let vsock = Arc::new(Mutex::new(Vsock::new(*cid, host)?));
+                subscribe(wiring.events, OnLoop::new(vsock.clone()));
+                self.reachable.vsock = Some(vsock.clone());
+                self.add_virtio(vsock, wiring)
+            }
+            DeviceConfig::Entropy => {
+                let entropy = Arc::new(Mutex::new(Entropy::new()?));
+                subscribe(wiring.events, OnLoop::new(entropy.clone()));
+                self.add_virtio(entropy, wiring)
+            }
+            DeviceConfig::Disk { file, read_only, serial } => {
+                let disk = FileDisk::new(descriptors.file(*file)?, *read_only)
+                    .with_context(|| format!("cannot use the file of disk {serial:?}"))?;
+                let disk = Block::new(Arc::new(disk), DiskSerial::try_from(serial.as_str())?, confine_disk)?;
+                self.add_virtio(Arc::new(Mutex::new(disk)), wiring)
+            }
+            DeviceConfig::Layers { files } => {
+                let files: Result<Vec<_>, _> = files.iter().map(|file| descriptors.file(*file)).collect();
+                let layers = Arc::new(Layers::new(files?).context("cannot use a layer's file")?);
+                let disk = Block::new(layers.clone(), DiskSerial::try_from("layers")?, confine_disk)?;
+                let disk = Arc::new(Mutex::new(disk));
+                self.reachable.layers = Some((disk.clone(), layers));
+                self.add_virtio(disk, wiring)
+            }
+            DeviceConfig::Serial { input: from, output } => {
+                let interrupt = EventFd::new(EFD_NONBLOCK)?;
+                wiring.vm.register_irqfd(&interrupt, layout::COM1_GSI).context("KVM_IRQFD")?;
+                let serial = Serial::new(input(from)?, descriptors.take(*output)?, interrupt);
+                let serial =
+                    Arc::new(Mutex::new(serial.context("cannot use the serial port's descriptors")?));
+                subscribe(wiring.events, OnLoop::new(serial.clone()));
+                self.pio.insert(layout::COM1_PORT.into(), SERIAL_SIZE, serial)?;
+                self.serial = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a virtio device a page of registers, an interrupt line, and eventfds for its notifications.
+    fn add_virtio(&mut self, device: SharedDevice, wiring: &Wiring<'_>) -> anyhow::Result<()> {
+        let window = layout::virtio_mmio_device(self.windows.len()).with_context(|| {
+            format!("there is no interrupt line for a device beside {}", self.windows.len())
+        })?;
+        let transport = Arc::new(MmioTransport::new(device, wiring.memory.clone())?);
+        wiring.vm.register_irqfd(transport.interrupt_event(), window.gsi).context("KVM_IRQFD")?;
+        let notify = IoEventAddress::Mmio(window.base.0 + QUEUE_NOTIFY);
+        for (queue, notifier) in (0u32..).zip(transport.notifiers()) {
+            wiring.vm.register_ioevent(notifier, &notify, queue).context("KVM_IOEVENTFD")?;
+        }
+        self.mmio.insert(window.base.0, window.size, transport)?;
+        self.windows.push(window);
+        Ok(())
+    }
+}
+
+/// Runs first in the thread of a disk's worker.
+fn confine_disk() {
+    // A worker that cannot be confined must not serve a guest.
+    let confined = seccomp::filter(Thread::Disk).is_ok_and(|filter| seccomp::confine(&filter).is_ok());
+    if !confined {
+        eprintln!("hull: cannot confine a disk's worker: this kernel has no seccomp filters");
+        std::process::exit(1);
+    }
+}

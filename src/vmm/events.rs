@@ -1,0 +1,183 @@
+//! The event loop: devices that need no thread, the keeper's messages, and the end.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use std::{fs::File, io};
+
+use anyhow::Context;
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use hull_devices::block::{Block, Layers};
+use hull_devices::console::Console;
+use hull_devices::device::lock;
+use hull_devices::vsock::{HostSide, Refused, Vsock};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::channel::{Channel, Received};
+use super::control::{ExitReason, KeeperMessage, VmmMessage};
+
+/// Everything on the loop.
+pub type Loop = EventManager<Box<dyn MutEventSubscriber>>;
+
+/// How long a VMM whose guest has ended goes on handing out what the guest had already said.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the VM ends: set once, by whoever notices first, from any thread.
+#[derive(Clone)]
+pub struct Ending(Arc<(OnceLock<ExitReason>, EventFd)>);
+
+impl Ending {
+    /// Not yet.
+    ///
+    /// # Errors
+    /// When there is no eventfd to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new((OnceLock::new(), EventFd::new(EFD_NONBLOCK)?))))
+    }
+
+    /// The VM ends, and this is why, unless it was ending already.
+    pub fn set(&self, reason: ExitReason) {
+        let (slot, event) = &*self.0;
+        let _ = slot.set(reason);
+        // Fails only when the counter is full, and then the loop is awake.
+        let _ = event.write(1);
+    }
+
+    /// Why the VM ends, if it does.
+    pub fn get(&self) -> Option<&ExitReason> {
+        self.0.0.get()
+    }
+}
+
+/// The device behind each message of the keeper, and what is drained at the end.
+#[derive(Default)]
+pub struct Reachable {
+    /// Streams between guest and host.
+    pub vsock: Option<Arc<Mutex<Vsock>>>,
+    /// The guest's console.
+    pub console: Option<Arc<Mutex<Console>>>,
+    /// The layer disk and what is on it.
+    pub layers: Option<(Arc<Mutex<Block>>, Arc<Layers>)>,
+}
+
+/// Hands connections that the guest opens to the keeper.
+pub struct ToKeeper(pub Arc<Channel>);
+
+impl HostSide for ToKeeper {
+    fn connection(&mut self, port: u32, stream: OwnedFd) -> Result<(), Refused> {
+        self.0.send(&VmmMessage::Connection { port }, Some(stream.as_fd())).map_err(|_| Refused)
+    }
+}
+
+/// Listens to the keeper and to the end of the VM.
+pub struct Supervisor {
+    keeper: Arc<Channel>,
+    ending: Ending,
+    reachable: Arc<Reachable>,
+    reset: EventFd,
+    power_off: EventFd,
+}
+
+impl Supervisor {
+    /// A supervisor that takes `reset` and `power_off` as the guest's ways to end.
+    pub fn new(
+        keeper: Arc<Channel>,
+        ending: Ending,
+        reachable: Arc<Reachable>,
+        reset: EventFd,
+        power_off: EventFd,
+    ) -> Self {
+        Self { keeper, ending, reachable, reset, power_off }
+    }
+
+    fn listen(&self) {
+        // As many as were ready: a keeper that never stops talking does not starve the devices.
+        for _ in 0..64 {
+            match self.keeper.receive() {
+                Ok(Received::Message(message, descriptor)) => {
+                    if let Err(error) = self.obey(message, descriptor) {
+                        self.ending.set(ExitReason::Failed { detail: format!("{error:#}") });
+                    }
+                }
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) => return self.ending.set(ExitReason::Stopped),
+                Err(error) => {
+                    let detail = format!("cannot understand the keeper: {error}");
+                    return self.ending.set(ExitReason::Failed { detail });
+                }
+            }
+        }
+    }
+
+    fn obey(&self, message: KeeperMessage, descriptor: Option<OwnedFd>) -> anyhow::Result<()> {
+        let descriptor = || descriptor.context("the keeper sent no descriptor with its request");
+        match message {
+            KeeperMessage::Stop => self.ending.set(ExitReason::Stopped),
+            KeeperMessage::Connect { port } => {
+                let vsock = self.reachable.vsock.as_ref().context("this VM has no vsock device")?;
+                // One that cannot be made is closed, which is what a refusal looks like to whoever asked.
+                let _ = lock(vsock).connect(port, descriptor()?);
+            }
+            KeeperMessage::AppendLayer => {
+                let (disk, layers) = self.reachable.layers.as_ref().context("this VM has no layer disk")?;
+                layers.append(File::from(descriptor()?)).context("cannot append a layer")?;
+                lock(disk).capacity_changed();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MutEventSubscriber for Supervisor {
+    fn process(&mut self, events: Events, _ops: &mut EventOps) {
+        let source = events.fd();
+        if source == self.keeper.as_fd().as_raw_fd() {
+            self.listen();
+        } else if source == self.reset.as_raw_fd() {
+            self.ending.set(ExitReason::Reset);
+        } else if source == self.power_off.as_raw_fd() {
+            self.ending.set(ExitReason::PowerOff);
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        let ending = self.ending.0.1.as_raw_fd();
+        for source in
+            [self.keeper.as_fd().as_raw_fd(), self.reset.as_raw_fd(), self.power_off.as_raw_fd(), ending]
+        {
+            // Each descriptor is its own, so none is registered twice.
+            let _ = ops.add(Events::new_raw(source, EventSet::IN));
+        }
+    }
+}
+
+/// Runs the loop until the VM ends, then lets out what its guest had already said.
+///
+/// # Errors
+/// When the loop itself fails.
+pub fn run(events: &mut Loop, ending: &Ending, reachable: &Reachable) -> anyhow::Result<ExitReason> {
+    let reason = loop {
+        events.run().context("the event loop failed")?;
+        if let Some(reason) = ending.get() {
+            break reason.clone();
+        }
+    };
+    if reason != ExitReason::Stopped {
+        let end = Instant::now() + LAST_WORDS;
+        while has_last_words(reachable) && Instant::now() < end {
+            events.run_with_timeout(100).context("the event loop failed")?;
+        }
+    }
+    Ok(reason)
+}
+
+fn has_last_words(reachable: &Reachable) -> bool {
+    let streams = reachable.vsock.as_ref().is_some_and(|vsock| lock(vsock).drain());
+    let console = reachable.console.as_ref().is_some_and(|console| lock(console).has_pending_output());
+    streams || console
+}
+
+/// Puts a subscriber on the loop.
+pub fn subscribe(events: &mut Loop, subscriber: impl MutEventSubscriber + 'static) {
+    events.add_subscriber(Box::new(subscriber));
+}

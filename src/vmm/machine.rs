@@ -1,0 +1,188 @@
+//! A VM from its configuration: memory, KVM, kernel, tables, devices, vCPUs, in the order KVM wants them.
+
+use std::fs::File;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::sync::Arc;
+
+use anyhow::Context;
+use event_manager::EventManager;
+use hull_arch::boot::{self, BootData, LoadOptions};
+use hull_arch::cmdline::CommandLine;
+use hull_arch::cpu::{self, CpuModel};
+use hull_arch::layout::{KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
+use hull_arch::quirks::Quirks;
+use hull_arch::tables::{self, Machine as MachineTables};
+use hull_devices::device::Memory;
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::channel::Channel;
+use super::config::{Tables, VmmConfig};
+use super::control::{ExitReason, VmmMessage};
+use super::descriptors::Descriptors;
+use super::devices::{Devices, Wiring};
+use super::events::{self, Ending, Loop, Supervisor};
+use super::monotonic_ns;
+use super::seccomp::{self, Thread};
+use super::vcpu::{self, Buses};
+
+/// A VM that is ready to run.
+pub struct Machine {
+    // In the order in which they must go: what uses the memory before the memory.
+    vcpus: Vec<VcpuFd>,
+    devices: Devices,
+    events: Loop,
+    ending: Ending,
+    keeper: Arc<Channel>,
+    profile: Option<File>,
+    _vm: VmFd,
+    _memory: Arc<Memory>,
+}
+
+impl Machine {
+    /// Builds the VM and loads its kernel.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the configuration, its files or KVM, naming the thing.
+    pub fn build(
+        config: &VmmConfig,
+        descriptors: &Descriptors,
+        keeper: &Arc<Channel>,
+    ) -> anyhow::Result<Self> {
+        let kvm = open_kvm(config, descriptors)?;
+        let quirks = Quirks::detect();
+        let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
+        let map = MemoryMap::new(config.memory, 0, model.address_bits())?;
+        let memory = Arc::new(
+            Memory::from_ranges(&map.regions())
+                .with_context(|| format!("cannot reserve {} MiB of memory", config.memory >> 20))?,
+        );
+
+        let vm = kvm.create_vm().context("KVM_CREATE_VM")?;
+        // Before irqchip and ioeventfds: each slot after them waits for the kernel to see all CPUs pass by.
+        add_memory(&vm, &memory)?;
+        vm.set_identity_map_address(KVM_IDENTITY_MAP.0).context("KVM_SET_IDENTITY_MAP_ADDR")?;
+        vm.set_tss_address(KVM_TSS.0 as usize).context("KVM_SET_TSS_ADDR")?;
+        vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
+        // hull's own kernel ticks by the local APIC; another may calibrate it against the PIT.
+        let pit = config.tables == Tables::Acpi;
+        if pit {
+            let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+            vm.create_pit2(pit).context("KVM_CREATE_PIT2")?;
+        }
+
+        let mut events: Loop = EventManager::new().context("cannot make the event loop")?;
+        let wiring = Wiring { vm: &vm, memory: memory.clone(), descriptors, keeper, events: &mut events };
+        let devices = Devices::build(&config.devices, wiring)?;
+
+        let entry = load(config, descriptors, &quirks, &map, &memory, &devices, pit)?;
+        let vcpus: Vec<VcpuFd> = (0..config.vcpus)
+            .map(|index| {
+                let vcpu =
+                    vm.create_vcpu(index.into()).with_context(|| format!("KVM_CREATE_VCPU {index}"))?;
+                model.configure(&vcpu, index)?;
+                anyhow::Ok(vcpu)
+            })
+            .collect::<Result<_, _>>()?;
+        cpu::configure_boot_vcpu(vcpus.first().context("a VM needs a vCPU")?, &entry)?;
+
+        let profile = config.profile.map(|fd| descriptors.file(fd)).transpose()?;
+        let ending = Ending::new()?;
+        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, _vm: vm, _memory: memory })
+    }
+
+    /// Runs the VM to its end. `started_ns` is when the process began, for the keeper.
+    ///
+    /// # Errors
+    /// When a thread cannot be started or confined, or the keeper is gone.
+    pub fn run(self, started_ns: u64) -> anyhow::Result<ExitReason> {
+        let Self { vcpus, devices, mut events, ending, keeper, mut profile, _vm, _memory } = self;
+        let reachable = Arc::new(devices.reachable);
+        let supervisor = Supervisor::new(
+            keeper.clone(),
+            ending.clone(),
+            reachable.clone(),
+            devices.reset,
+            devices.power_off,
+        );
+        events::subscribe(&mut events, supervisor);
+        let filter = seccomp::filter(Thread::Events)?;
+
+        keeper
+            .send(&VmmMessage::Running { started_ns, first_run_ns: monotonic_ns() }, None)
+            .context("cannot tell the keeper that the VM runs")?;
+        let buses = Buses { mmio: Arc::new(devices.mmio), pio: Arc::new(devices.pio) };
+        // The boot processor last: it starts the others.
+        for (index, vcpu) in vcpus.into_iter().enumerate().rev() {
+            let index = index as u8;
+            let profile = if index == 0 { profile.take() } else { None };
+            vcpu::start(index, vcpu, buses.clone(), ending.clone(), profile)
+                .with_context(|| format!("cannot start the thread of vCPU {index}"))?;
+        }
+        seccomp::confine(&filter).context("cannot confine the VMM")?;
+        events::run(&mut events, &ending, &reachable)
+    }
+}
+
+fn open_kvm(config: &VmmConfig, descriptors: &Descriptors) -> anyhow::Result<Kvm> {
+    const API: i32 = 12;
+    let file = descriptors.take(config.kvm)?;
+    // SAFETY: the keeper opened /dev/kvm for this, and the descriptor is handed over.
+    let kvm = unsafe { Kvm::from_raw_fd(file.into_raw_fd()) };
+    let version = kvm.get_api_version();
+    anyhow::ensure!(version == API, "/dev/kvm speaks version {version} of its API, hull needs {API}");
+    Ok(kvm)
+}
+
+fn add_memory(vm: &VmFd, memory: &Memory) -> anyhow::Result<()> {
+    for (slot, region) in (0u32..).zip(memory.iter()) {
+        let host = region.get_host_address(vm_memory::MemoryRegionAddress(0))?;
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: host as u64,
+        };
+        // SAFETY: the mapping is the region's own and lives as long as the VM, see `Machine`.
+        unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
+    }
+    Ok(())
+}
+
+/// Puts kernel, RAM disk, tables and boot data into memory.
+fn load(
+    config: &VmmConfig,
+    descriptors: &Descriptors,
+    quirks: &Quirks,
+    map: &MemoryMap,
+    memory: &Memory,
+    devices: &Devices,
+    pit: bool,
+) -> anyhow::Result<boot::Entry> {
+    let options = LoadOptions::default();
+    let kernel = boot::load_kernel(memory, &descriptors.file(config.kernel)?, options)?;
+    let initrd = match config.initrd {
+        Some(fd) => Some(boot::load_initrd(memory, &descriptors.file(fd)?, &kernel, options.placement)?),
+        None => None,
+    };
+
+    let machine =
+        MachineTables { serial: devices.serial, pit, ..MachineTables::new(config.vcpus, &devices.windows) };
+    let mut command_line = CommandLine::new();
+    command_line.push(&config.command_line)?;
+    for argument in quirks.kernel_arguments() {
+        command_line.push(argument)?;
+    }
+    let acpi = match config.tables {
+        Tables::Mp => {
+            tables::mp::write(memory, &machine)?;
+            command_line.push_devices(&devices.windows)?;
+            None
+        }
+        Tables::Acpi => Some(tables::acpi::write(memory, &machine)?),
+    };
+    let data = BootData { command_line: &command_line, initrd, acpi, map };
+    Ok(boot::write_boot_data(memory, &kernel, &data)?)
+}
