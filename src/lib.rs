@@ -1,7 +1,9 @@
 //! hull as a library: everything `src/main.rs` runs.
 
+pub mod assets;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod image;
 pub mod vmm;

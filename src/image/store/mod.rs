@@ -61,6 +61,11 @@ impl Store {
         Ok(Store { root: root.to_owned() })
     }
 
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The image with this name, or `None`.
     pub fn resolve(&self, _reference: &Reference) -> Result<Option<Image>> {
         Ok(None)
