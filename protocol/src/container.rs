@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 /// A container: a root file system, limits and what its processes may see.
 ///
 /// Its namespaces are always new ones (mount, PID, network, IPC, UTS, cgroup; user when [`Container::user_namespace`]).
+/// One whose masked and read-only paths, `shm_size` and sysctls are those of [`crate::defaults`] starts sooner than others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    /// 64 hexadecimal digits; names the writable layer and the cgroup.
+    /// 64 hexadecimal digits; names the writable layer.
     pub id: String,
     /// Host name in its UTS namespace.
     pub hostname: String,
@@ -104,6 +105,8 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     /// Run a small init as the process's parent that forwards signals and reaps (`--init`).
     pub init: bool,
+    /// `oom_score_adj`, -1000 to 1000; 0 leaves it as it is.
+    pub oom_score_adj: i16,
 }
 
 /// Size of a terminal in characters.

@@ -9,6 +9,7 @@
 //! that the request names, carrying raw bytes with vsock's own flow control (see [`Stdio`]).
 
 mod container;
+pub mod defaults;
 pub mod frame;
 mod message;
 
