@@ -54,6 +54,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]: the connection is of no more use.
+    #[expect(clippy::should_implement_trait, reason = "the type of each message is the caller's choice")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let pending = &self.buffer[self.consumed..];
         let Some((header, rest)) = pending.split_first_chunk::<HEADER>() else { return Ok(None) };
