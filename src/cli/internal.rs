@@ -13,6 +13,8 @@ use crate::image::erofs;
 pub enum Verb {
     /// Turns the tar archive on standard input into an EROFS image on standard output
     Mkerofs,
+    /// Writes the manual pages into a folder
+    Manual(super::completion::Manual),
     /// Runs the VM that a keeper describes on inherited descriptors
     Vmm,
 }
@@ -22,6 +24,7 @@ impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Mkerofs => mkerofs(),
+            Verb::Manual(verb) => verb.run(),
             Verb::Vmm => Ok(crate::vmm::run()),
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: a file a verb. What a verb does lives in the module it is about; here is only how it is
 //! asked for and how its answer is shown.
 
+mod completion;
 mod doctor;
 pub mod image;
 mod internal;
@@ -27,6 +28,8 @@ enum Command {
     ImageGroup(image::GroupVerb),
     /// Say what this host has for hull, and what to do about what is missing
     Doctor(doctor::Doctor),
+    /// Print the completion script of a shell
+    Completion(completion::Completion),
     /// Steps of hull's own build and processes that hull starts; not for people
     #[command(subcommand, hide = true)]
     Internal(internal::Verb),
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
+        Command::Completion(verb) => verb.run(),
         Command::Internal(verb) => verb.run(),
     };
     result.unwrap_or_else(|error| {
