@@ -51,6 +51,6 @@ fn write_page(command: clap::Command, folder: &Path) -> anyhow::Result<()> {
     let path = folder.join(format!("{name}.1"));
     let mut page =
         std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    clap_mangen::Man::new(command.name(name)).render(&mut page)?;
+    clap_mangen::Man::new(command).render(&mut page)?;
     Ok(())
 }
