@@ -29,7 +29,7 @@ pub const MP_POINTER: GuestAddress = GuestAddress(0x10);
 /// Global descriptor table of the 64-bit and 32-bit boot protocols.
 pub const BOOT_GDT: GuestAddress = GuestAddress(0x500);
 /// Interrupt descriptor table of the boot protocols: one empty entry.
-pub const BOOT_IDT: GuestAddress = GuestAddress(0x520);
+pub const BOOT_IDT: GuestAddress = GuestAddress(0x580);
 /// `hvm_start_info` of the PVH protocol, with its modules behind it.
 pub const PVH_START_INFO: GuestAddress = GuestAddress(0x6000);
 /// Memory map of the PVH protocol.
@@ -118,9 +118,9 @@ impl AddressRange {
         self.start + self.size
     }
 
-    /// Whether all of `other` is inside.
-    pub const fn contains(&self, other: &AddressRange) -> bool {
-        self.start <= other.start && other.end() <= self.end()
+    /// Whether `address` is inside.
+    pub const fn contains(&self, address: u64) -> bool {
+        self.start <= address && address - self.start < self.size
     }
 
     /// Whether the two have a byte in common.

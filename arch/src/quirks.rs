@@ -41,6 +41,11 @@ impl Quirks {
         if self.pvm { PVM_ARGUMENTS } else { &[] }
     }
 
+    /// Bits of KVM's feature leaf (0x4000_0001, EAX) that a guest must not be offered on this host.
+    pub fn kvm_features_to_hide(&self) -> u32 {
+        if self.pvm { PVM_HYPERCALL_FEATURES } else { 0 }
+    }
+
     /// What `hull doctor` says of this host.
     pub fn warnings(&self) -> &'static [Warning] {
         if self.pvm { PVM_WARNINGS } else { &[] }
@@ -56,5 +61,9 @@ const PVM_ARGUMENTS: &[&str] = &[
     "mitigations=off",
     "rodata=off",
 ];
+
+/// Features that make a guest call its hypervisor by `VMCALL`, which never completes here: PV_UNHALT, PV_SEND_IPI,
+/// PV_SCHED_YIELD and MAP_GPA_RANGE.
+const PVM_HYPERCALL_FEATURES: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
 
 const PVM_WARNINGS: &[Warning] = &[];
