@@ -44,6 +44,8 @@ pub const BOOT_PAGE_TABLES: GuestAddress = GuestAddress(0x9000);
 pub const COMMAND_LINE: GuestAddress = GuestAddress(0x2_0000);
 /// End of the RAM below 1 MiB, and where the MP table is: the last KiB of base memory.
 pub const EBDA: GuestAddress = GuestAddress(0x9_fc00);
+/// Where the 16 bytes of the VM generation id are: RAM that the memory map withholds, so that it is part of a snapshot.
+pub const VM_GENERATION_ID: GuestAddress = GuestAddress(0xd_f000);
 /// ACPI's root pointer, with all tables behind it, up to [`HIGH_MEMORY`].
 pub const ACPI_TABLES: GuestAddress = GuestAddress(0xe_0000);
 /// RAM goes on here; kernels are loaded above.
@@ -61,8 +63,6 @@ pub const PCI_32BIT: AddressRange = AddressRange::new(0xc000_0000, 0x1000_0000);
 pub const VIRTIO_MMIO: AddressRange = AddressRange::new(0xd000_0000, 0x10_0000);
 /// Size of a virtio-mmio device's window, in bytes.
 pub const VIRTIO_MMIO_SIZE: u64 = PAGE_SIZE;
-/// Page whose first 16 bytes are the VM generation id.
-pub const VM_GENERATION_ID: GuestAddress = GuestAddress(0xd010_0000);
 /// PCI's memory-mapped configuration space, 256 buses.
 pub const PCI_CONFIG: AddressRange = AddressRange::new(0xe000_0000, 0x1000_0000);
 /// The IOAPIC's registers.

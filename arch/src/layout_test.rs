@@ -65,7 +65,6 @@ fn nothing_in_the_gap_overlaps() {
     let mut ranges = [
         PCI_32BIT,
         VIRTIO_MMIO,
-        AddressRange::new(VM_GENERATION_ID.0, PAGE_SIZE),
         PCI_CONFIG,
         AddressRange::new(IOAPIC.0, PAGE_SIZE),
         AddressRange::new(LAPIC.0, PAGE_SIZE),
