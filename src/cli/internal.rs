@@ -1,6 +1,8 @@
 //! `hull internal`: verbs that hull's own build and processes use.
 
-use std::io::{Seek, Write};
+use std::fs::File;
+use std::io::Seek;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -30,13 +32,18 @@ impl Verb {
     }
 }
 
-/// The image's first block is written last: standard output that is no regular file gets it from a temporary one.
+/// The image's first block is written last: only into a regular file can it go directly.
 fn mkerofs() -> anyhow::Result<ExitCode> {
-    let mut image = tempfile::tempfile().context("cannot make a temporary file")?;
-    erofs::write_from_tar(std::io::stdin().lock(), &mut image)?;
-    image.rewind()?;
-    let mut out = std::io::stdout().lock();
-    std::io::copy(&mut image, &mut out)?;
-    out.flush()?;
+    let archive = std::io::stdin().lock();
+    let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    if out.metadata()?.is_file() && out.stream_position()? == 0 {
+        out.set_len(0)?;
+        erofs::write_from_tar(archive, &mut out)?;
+    } else {
+        let mut image = tempfile::tempfile().context("cannot make a temporary file")?;
+        erofs::write_from_tar(archive, &mut image)?;
+        image.rewind()?;
+        std::io::copy(&mut image, &mut out)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

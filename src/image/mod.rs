@@ -19,6 +19,7 @@ pub mod erofs;
 mod error;
 pub mod reference;
 pub mod store;
+pub mod tar;
 
 pub use digest::Digest;
 pub use error::{Error, Result};
