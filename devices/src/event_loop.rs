@@ -4,7 +4,7 @@
 //! in it, and the loop watches only that set. So a device adds and drops files without the loop's help, and the loop's
 //! list never names a descriptor that has been closed.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
@@ -14,7 +14,7 @@ use crate::device::lock;
 /// Something that has work whenever its poll set is ready.
 pub trait Polled: Send {
     /// The descriptor to wait on for `IN`; the same one for life.
-    fn poll_fd(&self) -> BorrowedFd<'_>;
+    fn poll_fd(&self) -> RawFd;
 
     /// Does what there is to do, without blocking, and returns after a bounded time even when there is more: then the
     /// descriptor stays ready.
@@ -37,7 +37,7 @@ impl MutEventSubscriber for OnLoop {
     }
 
     fn init(&mut self, ops: &mut EventOps) {
-        let fd = lock(&self.0).poll_fd().as_raw_fd();
+        let fd = lock(&self.0).poll_fd();
         // Fails only when the same device is added twice, which leaves the first registration in place.
         let _ = ops.add(Events::new_raw(fd, EventSet::IN));
     }

@@ -89,8 +89,14 @@ pub mod console;
 pub mod device;
 pub mod entropy;
 pub mod event_loop;
+pub mod guest_io;
+mod input;
 pub mod legacy;
+mod notifiers;
 pub mod output;
+mod poll_set;
 pub mod queue;
+#[cfg(test)]
+mod test_driver;
 pub mod transport;
 pub mod vsock;

@@ -1,6 +1,14 @@
 //! virtio block device (VIRTIO 1.3, section 5.2).
+//!
+//! A descriptor chain becomes a request ([`request`]), a request operations on a backend ([`execute()`]), their outcome
+//! a status byte and a used descriptor (`worker.rs`). One queue, one worker thread a disk; data moves between file and
+//! guest memory without a copy.
 
 pub mod backend;
+pub mod config;
+mod execute;
+pub mod request;
+mod worker;
 
 use std::io;
 use std::sync::Arc;
@@ -8,9 +16,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::device::{ActivateError, Activation, Device, DeviceKind, DeviceState, RestoreError};
+use crate::device::{
+    ActivateError, Activation, Device, DeviceKind, DeviceState, Interrupt, RestoreError, read_config_bytes,
+};
+use crate::notifiers::Notifiers;
 use crate::queue::VirtQueue;
 pub use backend::{Backend, Extent, FileDisk, Layers};
+use config::QUEUE_SIZE;
+pub use execute::execute;
+use worker::Worker;
 
 /// What a disk is called by its guest: at most 20 bytes (VIRTIO 1.3, 5.2.6: GET_ID).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,7 +53,19 @@ impl TryFrom<&str> for Serial {
 }
 
 /// A disk, served by a worker thread of its own.
-pub struct Block {}
+pub struct Block {
+    backend: Arc<dyn Backend>,
+    serial: Serial,
+    read_only: bool,
+    /// In bytes, as the guest knows it; the backend may have grown since.
+    capacity: u64,
+    generation: u32,
+    /// The capacity changed and no driver was there to be told.
+    unannounced: bool,
+    notifiers: Notifiers,
+    worker: Worker,
+    interrupt: Option<Arc<dyn Interrupt>>,
+}
 
 /// State of a disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,16 +85,37 @@ impl Block {
     /// # Errors
     /// When the worker cannot be started.
     pub fn new(
-        _backend: Arc<dyn Backend>,
-        _serial: Serial,
-        _on_start: impl FnOnce() + Send + 'static,
+        backend: Arc<dyn Backend>,
+        serial: Serial,
+        on_start: impl FnOnce() + Send + 'static,
     ) -> Result<Self, BlockError> {
-        unimplemented!()
+        let notifiers = Notifiers::new(1)?;
+        let worker = Worker::start(Arc::clone(&backend), serial, Arc::clone(&notifiers.all()[0]), on_start)?;
+        Ok(Self {
+            read_only: backend.read_only(),
+            capacity: backend.capacity(),
+            backend,
+            serial,
+            generation: 0,
+            unannounced: false,
+            notifiers,
+            worker,
+            interrupt: None,
+        })
     }
 
     /// Tells the guest that the backend's capacity is another (after [`Layers::append`]).
     pub fn capacity_changed(&mut self) {
-        unimplemented!()
+        let capacity = self.backend.capacity();
+        if capacity == self.capacity {
+            return;
+        }
+        self.capacity = capacity;
+        self.generation = self.generation.wrapping_add(1);
+        match &self.interrupt {
+            Some(interrupt) => interrupt.config(),
+            None => self.unannounced = true,
+        }
     }
 }
 
@@ -76,28 +123,70 @@ impl Device for Block {
     fn kind(&self) -> DeviceKind {
         DeviceKind::Block
     }
+
     fn queue_sizes(&self) -> &[u16] {
-        unimplemented!()
+        &[QUEUE_SIZE]
     }
+
     fn notifiers(&self) -> &[Arc<EventFd>] {
-        unimplemented!()
+        self.notifiers.all()
     }
-    fn read_config(&self, _offset: u64, _data: &mut [u8]) {
-        unimplemented!()
+
+    fn features(&self) -> u64 {
+        config::features(self.read_only)
     }
-    fn activate(&mut self, _activation: Activation) -> Result<(), ActivateError> {
-        unimplemented!()
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_config_bytes(&config::space(self.capacity), offset, data);
     }
+
+    fn config_generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
+        let queue = activation.queue(0)?;
+        // The driver may have read the capacity before it changed.
+        if std::mem::take(&mut self.unannounced) {
+            activation.interrupt.config();
+        }
+        self.interrupt = Some(activation.interrupt);
+        self.worker.serve(queue);
+        Ok(())
+    }
+
     fn pause(&mut self) -> Vec<VirtQueue> {
-        unimplemented!()
+        match self.interrupt.take() {
+            Some(_) => self.worker.stop().into_iter().collect(),
+            None => vec![],
+        }
     }
+
     fn reset(&mut self) {
-        unimplemented!()
+        self.pause();
     }
+
     fn save(&self) -> DeviceState {
-        unimplemented!()
+        let Self { capacity, read_only, serial, .. } = *self;
+        DeviceState::Block(BlockState { capacity, read_only, serial })
     }
-    fn restore(&mut self, _state: DeviceState) -> Result<(), RestoreError> {
-        unimplemented!()
+
+    fn restore(&mut self, state: DeviceState) -> Result<(), RestoreError> {
+        let DeviceState::Block(state) = state else {
+            return Err(RestoreError::Kind { expected: self.kind(), found: state.kind() });
+        };
+        let mismatch = |what| RestoreError::Mismatch { kind: self.kind(), what };
+        if state.read_only != self.read_only {
+            return Err(mismatch(format!("read_only = {}", state.read_only)));
+        }
+        if state.capacity > self.capacity {
+            return Err(mismatch(format!("{} bytes", state.capacity)));
+        }
+        self.unannounced = state.capacity != self.capacity;
+        Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "block_test.rs"]
+mod tests;

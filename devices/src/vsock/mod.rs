@@ -1,7 +1,7 @@
 //! virtio socket device (VIRTIO 1.3, section 5.10), its host side made of descriptors only.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ impl Device for Vsock {
 }
 
 impl Polled for Vsock {
-    fn poll_fd(&self) -> BorrowedFd<'_> {
+    fn poll_fd(&self) -> RawFd {
         unimplemented!()
     }
     fn poll(&mut self) {
