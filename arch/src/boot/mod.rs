@@ -217,5 +217,9 @@ fn low_memory<B: Bitmap + 'static>(memory: &GuestMemoryMmap<B>) -> u64 {
 }
 
 #[cfg(test)]
+#[path = "samples_test.rs"]
+mod samples;
+
+#[cfg(test)]
 #[path = "boot_test.rs"]
 mod tests;

@@ -49,21 +49,21 @@ fn read<B: Bitmap + 'static>(
     offset: u64,
     range: &AddressRange,
 ) -> Result<(), LoadError> {
-    if range.size == 0 {
-        return Ok(());
-    }
     let mut source = file;
     source.seek(SeekFrom::Start(offset))?;
-    memory.read_exact_volatile_from(GuestAddress(range.start), &mut source, range.size as usize).map_err(
-        |error| match error {
+    let mut address = range.start;
+    while address < range.end() {
+        let rest = (range.end() - address) as usize;
+        match memory.read_volatile_from(GuestAddress(address), &mut source, rest) {
             // Its size was looked at before: somebody is writing it.
-            vm_memory::GuestMemoryError::IOError(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                LoadError::Malformed("it changed while it was being read")
-            }
-            vm_memory::GuestMemoryError::IOError(source) => LoadError::Read(source),
-            other => LoadError::Memory(other),
-        },
-    )
+            Ok(0) => return Err(LoadError::Malformed("it was shortened while it was being read")),
+            Ok(count) => address += count as u64,
+            Err(GuestMemoryError::IOError(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(GuestMemoryError::IOError(error)) => return Err(LoadError::Read(error)),
+            Err(error) => return Err(LoadError::Memory(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Replaces the guest's `pages` by those of the file from `offset` on, as private copies on write.
