@@ -218,7 +218,7 @@ fn low_memory<B: Bitmap + 'static>(memory: &GuestMemoryMmap<B>) -> u64 {
 
 #[cfg(test)]
 #[path = "samples_test.rs"]
-mod samples;
+pub(crate) mod samples;
 
 #[cfg(test)]
 #[path = "boot_test.rs"]

@@ -5,7 +5,9 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap, GuestMemoryRegion,
+};
 
 use super::image::Segment;
 use super::{LoadError, Placement};
