@@ -1,0 +1,105 @@
+//! What a front end and a keeper say to each other over the keeper's socket, `ctl`.
+//!
+//! Each message is a packet (see [`super::packet`]). The data of attached streams never passes here: the front
+//! end makes pipes and sends their far ends with [`ClientMessage::Attach`].
+
+use hull_protocol::{Signal, WindowSize};
+use serde::{Deserialize, Serialize};
+
+/// Largest packet, in bytes.
+pub const MAX_PACKET: usize = 16 << 10;
+
+/// From a front end to the keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// Connects streams of the container's process: for each that is true a descriptor is beside the message, in
+    /// this order. The keeper makes them non-blocking, so they must not be shared with anybody.
+    Attach {
+        /// The read end of a pipe with its input.
+        stdin: bool,
+        /// The write end of a pipe for its output.
+        stdout: bool,
+        /// The write end of a pipe for its errors; unused with a terminal.
+        stderr: bool,
+        /// The front end's own terminal: put back as it is now should the front end die without [`Self::Detach`].
+        terminal: bool,
+        /// Size of the front end's terminal.
+        size: Option<WindowSize>,
+    },
+    /// Leaves the streams open in the container and takes this client's away; the front end is about to leave.
+    Detach,
+    /// Sends a signal to the container's process.
+    Signal {
+        /// The signal.
+        signal: Signal,
+    },
+    /// Sends the stop signal, and SIGKILL if the process has not ended in time.
+    Stop {
+        /// Instead of the container's own stop signal.
+        signal: Option<Signal>,
+        /// Seconds before SIGKILL, instead of the container's own; negative waits for ever.
+        timeout: Option<i64>,
+    },
+    /// The terminal has a new size.
+    Resize {
+        /// The new size.
+        size: WindowSize,
+    },
+}
+
+/// From the keeper to each front end. A new connection is first told where the container is by now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum KeeperMessage {
+    /// The answer to [`ClientMessage::Attach`].
+    Attached,
+    /// The container's process runs.
+    Started,
+    /// It could not be started.
+    Failed {
+        /// Exit code of `hull run`: 125, 126 or 127.
+        code: u8,
+        /// Why.
+        message: String,
+    },
+    /// The process ended and its output is delivered.
+    Exited {
+        /// Its exit code, as Docker counts it.
+        code: u8,
+        /// Whether the kernel killed something in the container for want of memory.
+        oom_killed: bool,
+        /// What went wrong around it, if anything did.
+        error: Option<String>,
+    },
+    /// The VM is gone and the record written; the keeper closes the connection and ends.
+    Gone {
+        /// When things happened.
+        timings: Timings,
+    },
+}
+
+/// When the stages of a container's life were reached, in nanoseconds of the host's `CLOCK_MONOTONIC`;
+/// 0 is not reached. The guest's own times are of the guest's clock, which starts with its kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// The keeper's `main`.
+    pub keeper_ns: u64,
+    /// The VMM's `main`.
+    pub vmm_ns: u64,
+    /// The first `KVM_RUN`.
+    pub first_run_ns: u64,
+    /// The agent's hello arrived.
+    pub hello_ns: u64,
+    /// Guest clock: the agent's first instruction.
+    pub guest_first_instruction_ns: u64,
+    /// Guest clock: the agent was ready.
+    pub guest_ready_ns: u64,
+    /// The process was executed.
+    pub started_ns: u64,
+    /// Its exit was seen.
+    pub exited_ns: u64,
+    /// The VM was gone.
+    pub gone_ns: u64,
+}
