@@ -6,4 +6,5 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod image;
+pub mod vm;
 pub mod vmm;

@@ -1,32 +1,24 @@
 //! What a front end and a keeper say to each other over the keeper's socket, `ctl`.
 //!
-//! Each message is a packet (see [`super::packet`]). The data of attached streams never passes here: the front
-//! end makes pipes and sends their far ends with [`ClientMessage::Attach`].
+//! Each message is a packet with at most one descriptor beside it (see [`crate::vmm::channel`]). The data of
+//! attached streams never passes here: the front end makes pipes and sends their far ends.
 
 use hull_protocol::{Signal, WindowSize};
 use serde::{Deserialize, Serialize};
-
-/// Largest packet, in bytes.
-pub const MAX_PACKET: usize = 16 << 10;
 
 /// From a front end to the keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientMessage {
-    /// Connects streams of the container's process: for each that is true a descriptor is beside the message, in
-    /// this order. The keeper makes them non-blocking, so they must not be shared with anybody.
+    /// Connects a stream of the container's process with the pipe beside the message. The keeper makes it
+    /// non-blocking, so the front end must not share that end with anybody.
     Attach {
-        /// The read end of a pipe with its input.
-        stdin: bool,
-        /// The write end of a pipe for its output.
-        stdout: bool,
-        /// The write end of a pipe for its errors; unused with a terminal.
-        stderr: bool,
-        /// The front end's own terminal: put back as it is now should the front end die without [`Self::Detach`].
-        terminal: bool,
-        /// Size of the front end's terminal.
-        size: Option<WindowSize>,
+        /// Which.
+        stream: Stream,
     },
+    /// The front end's own terminal is beside the message: put back as it is now should the front end die without
+    /// [`Self::Detach`]. Answered by [`KeeperMessage::TerminalKept`]; not to be changed before.
+    Terminal,
     /// Leaves the streams open in the container and takes this client's away; the front end is about to leave.
     Detach,
     /// Sends a signal to the container's process.
@@ -48,12 +40,24 @@ pub enum ClientMessage {
     },
 }
 
+/// A stream of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Its input: the read end of a pipe.
+    Stdin,
+    /// Its output: the write end of a pipe. All of a terminal's output is here.
+    Stdout,
+    /// Its errors: the write end of a pipe.
+    Stderr,
+}
+
 /// From the keeper to each front end. A new connection is first told where the container is by now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum KeeperMessage {
-    /// The answer to [`ClientMessage::Attach`].
-    Attached,
+    /// The answer to [`ClientMessage::Terminal`].
+    TerminalKept,
     /// The container's process runs.
     Started,
     /// It could not be started.

@@ -1,0 +1,91 @@
+//! The keeper's connection to the agent: frames in, frames out, neither without bound.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use hull_protocol::{
+    AgentMessage, HostMessage, MAX_FRAME,
+    frame::{self, Decoder},
+};
+use rustix::io::Errno;
+
+/// Most bytes that may wait for an agent that does not read.
+const MAX_UNSENT: usize = 2 * MAX_FRAME as usize;
+
+/// A connected agent.
+#[derive(Debug)]
+pub struct Agent {
+    connection: OwnedFd,
+    decoder: Decoder,
+    unsent: Vec<u8>,
+}
+
+impl Agent {
+    /// The agent at the other end of this non-blocking connection.
+    pub fn new(connection: OwnedFd) -> Self {
+        Self { connection, decoder: Decoder::default(), unsent: Vec::new() }
+    }
+
+    /// The connection, and whether something waits to be written.
+    pub fn descriptor(&self) -> (BorrowedFd<'_>, bool) {
+        (self.connection.as_fd(), !self.unsent.is_empty())
+    }
+
+    /// Sends a message, now or when the agent reads.
+    ///
+    /// # Errors
+    /// When the agent is gone or reads nothing.
+    pub fn send(&mut self, message: &HostMessage) -> io::Result<()> {
+        self.unsent.extend(frame::encode(message).map_err(io::Error::other)?);
+        if self.unsent.len() > MAX_UNSENT {
+            return Err(io::Error::other("the agent reads nothing"));
+        }
+        self.flush()
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// When the agent is gone.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match rustix::io::write(&self.connection, &self.unsent) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there, at most a frame or so. `false` is the end of the connection.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut taken = 0;
+        while taken <= MAX_FRAME as usize {
+            match rustix::io::retry_on_intr(|| rustix::io::read(&self.connection, &mut *buffer)) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    self.decoder.push(&buffer[..count]);
+                    taken += count;
+                }
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next whole message that was read.
+    ///
+    /// # Errors
+    /// When the agent sent what no agent sends.
+    pub fn next(&mut self) -> Result<Option<AgentMessage>, frame::FrameError> {
+        self.decoder.next()
+    }
+}

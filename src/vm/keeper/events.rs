@@ -1,0 +1,346 @@
+//! What the keeper does about what it hears.
+
+use std::os::fd::OwnedFd;
+
+use hull_protocol::{
+    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, Stdio, VERSION,
+};
+use rustix::{event::PollFlags, net::SocketFlags};
+
+use super::{
+    Agent, Client, ClientId, Due, Ending, Instant, KILL, Keeper, Output, PROCESS, Stage,
+    outcome::printable, poll::Source,
+};
+use crate::{
+    vm::{
+        control::{ClientMessage, KeeperMessage, Stream},
+        timestamp::monotonic_ns,
+    },
+    vmm::{
+        channel::{Channel, Received},
+        control::VmmMessage,
+    },
+};
+
+/// Front ends a keeper serves at once.
+const MAX_CLIENTS: usize = 64;
+
+/// The host's port of a stream.
+fn port(stream: Stream) -> u32 {
+    FIRST_STREAM_PORT + stream as u32
+}
+
+impl Keeper {
+    /// Acts on one source that has something.
+    pub(super) fn handle(&mut self, source: Source, flags: PollFlags, buffer: &mut [u8]) {
+        let gone = flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+        match source {
+            Source::Control => self.read_control(),
+            Source::Console => self.read_console(buffer),
+            Source::Agent => self.read_agent(buffer),
+            Source::Output(index) => {
+                if let Err(error) = self.outputs[index].pump(buffer, &mut self.log) {
+                    self.log_error.get_or_insert_with(|| format!("the log could not be written: {error}"));
+                }
+            }
+            Source::Sink(index, client) => self.outputs[index].flush(client, gone),
+            Source::InputFrom(client) => self.input.pump(client, buffer),
+            Source::Input if gone => self.input.close(),
+            Source::Input => self.input.flush(),
+            Source::Client(client) => self.read_client(client),
+            Source::Listener => self.accept(),
+            Source::Signals => self.read_signal(),
+            Source::Exit => {
+                self.read_control();
+                self.read_console(buffer);
+                self.read_agent(buffer);
+                let how = self.vmm.process.reap();
+                self.gone(&how);
+            }
+        }
+    }
+
+    fn read_control(&mut self) {
+        while self.control_open {
+            match self.vmm.control.receive() {
+                Ok(Received::Message(message, descriptor)) => self.from_vmm(message, descriptor),
+                Ok(Received::Nothing) => break,
+                // The process's end, which follows, says why.
+                Ok(Received::Closed) => self.control_open = false,
+                Err(error) => {
+                    self.control_open = false;
+                    self.fail(&format!("the VMM broke its protocol: {error}"));
+                    self.vmm.process.kill();
+                }
+            }
+        }
+    }
+
+    fn from_vmm(&mut self, message: VmmMessage, descriptor: Option<OwnedFd>) {
+        match message {
+            VmmMessage::Running { started_ns, first_run_ns } => {
+                self.timings.vmm_ns = started_ns;
+                self.timings.first_run_ns = first_run_ns;
+            }
+            VmmMessage::Connection { port } => {
+                if let Some(connection) = descriptor
+                    && rustix::io::ioctl_fionbio(&connection, true).is_ok()
+                {
+                    self.connected(port, connection);
+                }
+            }
+            VmmMessage::Exit(reason) => self.exit_reason = Some(reason),
+        }
+    }
+
+    /// The guest connected to a port. What nobody waits for is closed.
+    fn connected(&mut self, to: u32, connection: OwnedFd) {
+        let streams = matches!(self.stage, Stage::Starting | Stage::Running);
+        match to {
+            AGENT_PORT if self.stage == Stage::Booting && self.agent.is_none() => {
+                self.agent = Some(Agent::new(connection));
+            }
+            _ if streams && to == port(Stream::Stdin) => self.input.connect(connection),
+            _ if streams && to == port(Stream::Stdout) => self.outputs[0].connect(connection),
+            _ if streams && to == port(Stream::Stderr) => {
+                if let Some(output) = self.outputs.get_mut(1) {
+                    output.connect(connection);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One read, so that a guest that floods its console does not keep the keeper from its other work.
+    fn read_console(&mut self, buffer: &mut [u8]) {
+        match rustix::io::read(&self.vmm.console, &mut *buffer) {
+            Ok(0) => self.console_open = false,
+            Ok(count) => self.console.push(&buffer[..count]),
+            Err(_) => {}
+        }
+    }
+
+    fn read_agent(&mut self, buffer: &mut [u8]) {
+        // Streams are connected before anything is said about their process.
+        self.read_control();
+        let Some(agent) = &mut self.agent else { return };
+        let open = agent.flush().and_then(|()| agent.read(buffer)).unwrap_or(false);
+        loop {
+            let Some(agent) = &mut self.agent else { return };
+            match agent.next() {
+                Ok(Some(message)) => self.from_agent(message),
+                Ok(None) => break,
+                Err(error) => {
+                    self.agent = None;
+                    self.fail(&format!("the agent broke its protocol: {error}"));
+                    return;
+                }
+            }
+        }
+        if !open {
+            self.agent = None;
+            if self.stage < Stage::Draining {
+                self.deadline = Some((Instant::now() + self.limits.exit, Due::Exit));
+            }
+        }
+    }
+
+    pub(super) fn tell_agent(&mut self, message: &HostMessage) {
+        if let Some(agent) = &mut self.agent
+            && let Err(error) = agent.send(message)
+        {
+            self.fail(&format!("the agent cannot be told anything: {error}"));
+        }
+    }
+
+    fn from_agent(&mut self, message: AgentMessage) {
+        match (message, self.stage) {
+            (AgentMessage::Hello { version, .. }, Stage::Booting) if version != VERSION => self.fail(&format!(
+                "the guest's agent speaks version {version} of the protocol and this hull version {VERSION}: \
+                 install a hull and a guest rootfs of the same release"
+            )),
+            (AgentMessage::Hello { first_instruction_ns, ready_ns, .. }, Stage::Booting) => {
+                self.timings.hello_ns = monotonic_ns();
+                self.timings.guest_first_instruction_ns = first_instruction_ns;
+                self.timings.guest_ready_ns = ready_ns;
+                self.start();
+            }
+            (AgentMessage::Started { process_id: PROCESS, .. }, Stage::Starting) => {
+                self.timings.started_ns = monotonic_ns();
+                self.started = true;
+                self.enter(Stage::Running);
+                self.record.started();
+                self.clients.iter().for_each(|client| client.tell(&KeeperMessage::Started));
+            }
+            (AgentMessage::Failed { process_id: PROCESS, kind, message }, Stage::Starting) => {
+                self.ending.get_or_insert(Ending::from_failure(kind, &message));
+                self.close();
+            }
+            (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Running) => {
+                self.exited(status, oom_killed);
+            }
+            (AgentMessage::Stopped { .. }, Stage::Closing) => self.end_vm(),
+            (AgentMessage::Stopped { reason }, Stage::Booting | Stage::Starting | Stage::Running) => {
+                self.farewell = Some(printable(reason.as_bytes()));
+                self.deadline = Some((Instant::now() + self.limits.exit, Due::Exit));
+            }
+            (AgentMessage::Fatal { message }, _) => {
+                self.fail(&format!("the agent cannot go on: {}", printable(message.as_bytes())));
+            }
+            // The VM is being ended: whatever the agent says is of no interest any more.
+            (_, Stage::Draining | Stage::Closing | Stage::Ending | Stage::Gone) => {}
+            (message, stage) => {
+                let name = printable(format!("{message:?}").as_bytes());
+                self.fail(&format!("the agent broke its protocol: {name} while {stage:?}"));
+            }
+        }
+    }
+
+    /// The agent is up: tells it what to run.
+    fn start(&mut self) {
+        let stdio = Stdio {
+            stdin: self.task.stdin.then_some(port(Stream::Stdin)),
+            stdout: Some(port(Stream::Stdout)),
+            stderr: (self.outputs.len() > 1).then_some(port(Stream::Stderr)),
+        };
+        let container = Box::new(std::mem::take(&mut self.task.container));
+        // The terminal stays: it says that there is one.
+        let terminal = self.task.process.terminal;
+        let process = Box::new(std::mem::take(&mut self.task.process));
+        self.task.process.terminal = terminal;
+        self.enter(Stage::Starting);
+        self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
+        self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
+    }
+
+    fn exited(&mut self, status: ExitStatus, oom_killed: bool) {
+        self.timings.exited_ns = monotonic_ns();
+        let error = self.log_error.take();
+        self.ending.get_or_insert(Ending::Exited { code: status.code(), oom_killed, error });
+        self.escalation = None;
+        self.input.close();
+        self.outputs.iter_mut().for_each(Output::expect_no_connection);
+        self.enter(Stage::Draining);
+        if self.stopping {
+            self.outputs.iter_mut().for_each(Output::drop_blocked);
+        }
+    }
+
+    /// Serves a front end, and tells it where the container is by now. `None` when there are too many.
+    pub(super) fn admit(&mut self, channel: Channel) -> Option<ClientId> {
+        if self.clients.len() >= MAX_CLIENTS || channel.set_nonblocking(true).is_err() {
+            return None;
+        }
+        let id = ClientId(self.next_client);
+        self.next_client += 1;
+        let client = Client::new(id, channel);
+        if self.started {
+            client.tell(&KeeperMessage::Started);
+        }
+        if self.announced
+            && let Some(ending) = &self.ending
+        {
+            client.tell(&ending.message(&self.console.text()));
+        }
+        self.clients.push(client);
+        Some(id)
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &self.listener
+            && let Ok(connection) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)
+        {
+            self.admit(Channel::from(connection));
+        }
+    }
+
+    fn read_client(&mut self, id: ClientId) {
+        loop {
+            let Some(client) = self.clients.iter().find(|client| client.id == id) else { return };
+            match client.channel.receive() {
+                Ok(Received::Message(message, descriptor)) => self.from_client(id, message, descriptor),
+                Ok(Received::Nothing) => return,
+                // One that sends rubbish is as good as gone.
+                Ok(Received::Closed) | Err(_) => return self.lose(id),
+            }
+        }
+    }
+
+    fn from_client(&mut self, id: ClientId, message: ClientMessage, descriptor: Option<OwnedFd>) {
+        match message {
+            ClientMessage::Attach { stream } => {
+                let Some(pipe) = descriptor else { return };
+                if rustix::io::ioctl_fionbio(&pipe, true).is_err() {
+                    return;
+                }
+                match stream {
+                    Stream::Stdin => self.input.attach(id, pipe),
+                    Stream::Stdout => self.outputs[0].attach(id, pipe),
+                    Stream::Stderr => {
+                        if let Some(output) = self.outputs.get_mut(1) {
+                            output.attach(id, pipe);
+                        }
+                    }
+                }
+            }
+            ClientMessage::Terminal => {
+                let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return };
+                if let Some(terminal) = descriptor {
+                    client.keep_terminal(terminal);
+                }
+                client.tell(&KeeperMessage::TerminalKept);
+            }
+            ClientMessage::Detach => self.detach(id),
+            ClientMessage::Signal { signal: KILL } => self.kill(),
+            ClientMessage::Signal { signal } => self.signal(signal),
+            ClientMessage::Stop { signal, timeout } => self.stop(signal, timeout),
+            ClientMessage::Resize { size } => {
+                if self.task.process.terminal.is_none() {
+                    return;
+                }
+                self.task.process.terminal = Some(size);
+                if matches!(self.stage, Stage::Starting | Stage::Running) {
+                    self.tell_agent(&HostMessage::Resize { process_id: PROCESS, size });
+                }
+            }
+        }
+    }
+
+    /// A front end leaves on purpose; the container goes on.
+    fn detach(&mut self, id: ClientId) {
+        self.input.detach(id);
+        self.outputs.iter_mut().for_each(|output| output.detach(id));
+        if self.tied == Some(id) {
+            self.tied = None;
+        }
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.release_terminal();
+        }
+    }
+
+    /// A front end is gone. Its input ends where its pipe does.
+    fn lose(&mut self, id: ClientId) {
+        self.outputs.iter_mut().for_each(|output| output.detach(id));
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.restore_terminal();
+        }
+        self.clients.retain(|client| client.id != id);
+        if self.tied == Some(id) {
+            self.tied = None;
+            self.ending.get_or_insert(Ending::Broken {
+                code: 128 + KILL,
+                error: "its front end was killed".to_owned(),
+            });
+            self.end_vm();
+        }
+    }
+
+    /// A signal to the keeper asks the process to end; a second one is impatient.
+    fn read_signal(&mut self) {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        let Some(signals) = &self.signals else { return };
+        if rustix::io::read(signals, &mut info).is_ok() {
+            if self.stopping { self.kill() } else { self.stop(None, None) }
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The keeper: parent of one VMM, for as long as its VM lives.
+//!
+//! One thread, one poll loop. It takes the guest's connections from the VMM, tells the agent what to run, passes the
+//! process's streams on (see [`streams`]), serves front ends, and ends the VM when the process has ended. Everything
+//! has a time limit, and the guest is believed nothing.
+//!
+//! ```text
+//! Booting ─ hello ─▶ Starting ─ started ─▶ Running ─ exited ─▶ Draining ─▶ Closing ─ stopped ─▶ Ending ─▶ Gone
+//!    └──────────────────┴─ anything wrong, or a signal ─┴────────────────────────┴───────────────▲
+//! ```
+//! *Draining* delivers the last output, *Closing* lets the agent write the data disk (skipped when nobody wants it
+//! any more), *Ending* waits for the VMM.
+
+mod agent;
+mod client;
+mod events;
+pub mod outcome;
+mod poll;
+mod streams;
+
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use hull_protocol::{Container, Process, Signal};
+
+pub use client::ClientId;
+pub use outcome::{Ending, Outcome, Record};
+
+use self::{
+    agent::Agent,
+    client::Client,
+    outcome::Tail,
+    streams::{CHUNK, Input, Output},
+};
+use super::{
+    control::{KeeperMessage, Stream, Timings},
+    launch::Vmm,
+    log, timestamp,
+};
+use crate::vmm::{
+    channel::Channel,
+    control::{ExitReason, KeeperMessage as ToVmm},
+};
+
+/// Number of the container's first process.
+const PROCESS: hull_protocol::ProcessId = 1;
+/// SIGKILL.
+const KILL: Signal = 9;
+
+/// What to run, and how.
+#[derive(Debug)]
+pub struct Task {
+    /// The container.
+    pub container: Container,
+    /// Its first process.
+    pub process: Process,
+    /// It has an input.
+    pub stdin: bool,
+    /// The input ends with the first front end's.
+    pub stdin_once: bool,
+    /// Sent to stop it.
+    pub stop_signal: Signal,
+    /// Seconds from the stop signal to SIGKILL; negative waits for ever.
+    pub stop_timeout: i64,
+    /// The data disk is wanted afterwards.
+    pub keep_disk: bool,
+    /// Ends with its first front end.
+    pub tied: bool,
+}
+
+/// How long the keeper waits for others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the VMM's start to the agent's hello.
+    pub boot: Duration,
+    /// From the request to the process's start.
+    pub start: Duration,
+    /// From the process's exit to the end of its output, while all front ends read.
+    pub drain: Duration,
+    /// For the agent to write the data disk.
+    pub shutdown: Duration,
+    /// For the VMM to exit.
+    pub exit: Duration,
+    /// From SIGKILL to the end of front ends that do not read, and again to the end of the VM.
+    pub kill: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(60),
+            start: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+            shutdown: Duration::from_secs(30),
+            exit: Duration::from_secs(5),
+            kill: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a keeper holds and serves, besides its VMM.
+pub struct Doors {
+    /// Front ends connect here.
+    pub listener: Option<OwnedFd>,
+    /// The front end that started the keeper.
+    pub first: Option<OwnedFd>,
+    /// A `signalfd`: each signal asks for the container's end.
+    pub signals: Option<OwnedFd>,
+}
+
+/// How far the container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Booting,
+    Starting,
+    Running,
+    Draining,
+    Closing,
+    Ending,
+    Gone,
+}
+
+/// Why the time limit that runs now runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Hello,
+    Start,
+    Drain,
+    Shutdown,
+    /// The VMM is to exit, since it was asked or the agent is lost.
+    Exit,
+    /// It did not: it was killed.
+    Never,
+}
+
+/// What happens to a process that is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escalation {
+    Kill,
+    DropFrontEnds,
+    EndVm,
+}
+
+/// A keeper.
+pub struct Keeper {
+    task: Task,
+    limits: Limits,
+    vmm: Vmm,
+    control_open: bool,
+    console_open: bool,
+    exit_reason: Option<ExitReason>,
+    agent: Option<Agent>,
+    stage: Stage,
+    deadline: Option<(Instant, Due)>,
+    escalation: Option<(Instant, Escalation)>,
+    input: Input,
+    outputs: Vec<Output>,
+    clients: Vec<Client>,
+    next_client: u64,
+    tied: Option<ClientId>,
+    listener: Option<OwnedFd>,
+    signals: Option<OwnedFd>,
+    console: Tail,
+    log: log::Writer,
+    log_error: Option<String>,
+    record: Box<dyn Record>,
+    /// The process was started at some time.
+    started: bool,
+    stopping: bool,
+    ending: Option<Ending>,
+    announced: bool,
+    /// Why the agent says that the VM ends.
+    farewell: Option<String>,
+    timings: Timings,
+}
+
+impl Keeper {
+    /// A keeper of this VMM, which was just started. `keeper_ns` is when this process's `main` began.
+    pub fn new(
+        task: Task,
+        limits: Limits,
+        vmm: Vmm,
+        doors: Doors,
+        log: log::Writer,
+        record: Box<dyn Record>,
+        keeper_ns: u64,
+    ) -> Self {
+        let mut outputs = vec![Output::new(Stream::Stdout)];
+        if task.process.terminal.is_none() {
+            outputs.push(Output::new(Stream::Stderr));
+        }
+        let mut keeper = Self {
+            input: Input::new(task.stdin, task.stdin_once && task.process.terminal.is_none()),
+            task,
+            limits,
+            vmm,
+            control_open: true,
+            console_open: true,
+            exit_reason: None,
+            agent: None,
+            stage: Stage::Booting,
+            deadline: None,
+            escalation: None,
+            outputs,
+            clients: Vec::new(),
+            next_client: 0,
+            tied: None,
+            listener: doors.listener,
+            signals: doors.signals,
+            console: Tail::default(),
+            log,
+            log_error: None,
+            record,
+            started: false,
+            stopping: false,
+            ending: None,
+            announced: false,
+            farewell: None,
+            timings: Timings { keeper_ns, ..Timings::default() },
+        };
+        keeper.enter(Stage::Booting);
+        if let Some(first) = doors.first {
+            let id = keeper.admit(Channel::from(first));
+            keeper.tied = id.filter(|_| keeper.task.tied);
+        }
+        keeper
+    }
+
+    /// Runs until the VM is gone and the record written.
+    pub fn run(mut self) -> Outcome {
+        let mut buffer = vec![0; CHUNK];
+        while self.stage != Stage::Gone || !self.outputs.iter().all(Output::is_done) {
+            for (source, flags) in self.wait() {
+                self.handle(source, flags, &mut buffer);
+            }
+            self.tick();
+        }
+        let ending = self.ending.take().unwrap_or_else(|| Ending::Broken {
+            code: 125,
+            error: "the VM ended without a reason".to_owned(),
+        });
+        let outcome = Outcome { ending, console: self.console.text(), timings: self.timings };
+        self.record.ended(&outcome);
+        for client in &self.clients {
+            client.tell(&KeeperMessage::Gone { timings: self.timings });
+        }
+        outcome
+    }
+
+    /// Goes to a stage, whose time limit starts now.
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        let (limit, due) = match stage {
+            Stage::Booting => (self.limits.boot, Due::Hello),
+            Stage::Starting => (self.limits.start, Due::Start),
+            Stage::Draining | Stage::Gone => (self.limits.drain, Due::Drain),
+            Stage::Closing => (self.limits.shutdown, Due::Shutdown),
+            Stage::Ending => (self.limits.exit, Due::Exit),
+            Stage::Running => {
+                self.deadline = None;
+                return;
+            }
+        };
+        self.deadline = Some((Instant::now() + limit, due));
+    }
+
+    /// The soonest time limit.
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadline = self.deadline.map(|(at, _)| at);
+        let escalation = self.escalation.map(|(at, _)| at);
+        deadline.into_iter().chain(escalation).min()
+    }
+
+    /// Acts on time limits that are over, and on what became complete.
+    fn tick(&mut self) {
+        let blocked = self.outputs.iter().any(Output::is_blocked);
+        match self.deadline {
+            Some((_, Due::Drain)) if blocked => self.enter(self.stage),
+            Some((at, due)) if at <= Instant::now() => self.overdue(due),
+            _ => {}
+        }
+        if let Some((at, step)) = self.escalation
+            && at <= Instant::now()
+        {
+            self.escalate(step);
+        }
+        if self.stage == Stage::Draining && self.outputs.iter().all(Output::is_done) {
+            self.drained();
+        }
+    }
+
+    fn overdue(&mut self, due: Due) {
+        let seconds = |limit: Duration| limit.as_secs_f32();
+        match due {
+            Due::Hello => self.fail(&format!(
+                "the guest did not come up within {} s: nothing was heard from its agent",
+                seconds(self.limits.boot)
+            )),
+            Due::Start => self.fail(&format!(
+                "the agent did not start the process within {} s",
+                seconds(self.limits.start)
+            )),
+            Due::Drain => {
+                self.note("the last of the output did not arrive in time");
+                self.drained();
+            }
+            Due::Shutdown => {
+                self.note("the writable layer was not written to its end in time");
+                self.end_vm();
+            }
+            Due::Exit if self.stage == Stage::Ending => {
+                self.vmm.process.kill();
+                self.deadline = Some((Instant::now() + self.limits.exit, Due::Never));
+            }
+            Due::Exit => self.fail("the agent closed its connection"),
+            Due::Never => self.deadline = None,
+        }
+    }
+
+    /// The process is to end but does not.
+    fn escalate(&mut self, step: Escalation) {
+        match step {
+            Escalation::Kill => self.kill(),
+            Escalation::DropFrontEnds => {
+                // The process may be blocked in the guest by a front end that does not read.
+                self.outputs.iter_mut().for_each(Output::drop_blocked);
+                self.escalation = Some((Instant::now() + self.limits.kill, Escalation::EndVm));
+            }
+            Escalation::EndVm => {
+                self.escalation = None;
+                if self.stage <= Stage::Running {
+                    self.ending.get_or_insert(Ending::Exited {
+                        code: 128 + KILL,
+                        oom_killed: false,
+                        error: Some("the process did not end by SIGKILL: its VM was ended".to_owned()),
+                    });
+                    self.end_vm();
+                }
+            }
+        }
+    }
+
+    /// Sends SIGKILL, and sees to it that it helps.
+    fn kill(&mut self) {
+        self.signal(KILL);
+        if matches!(self.stage, Stage::Draining | Stage::Gone) {
+            self.outputs.iter_mut().for_each(Output::drop_blocked);
+        }
+        self.escalation = Some((Instant::now() + self.limits.kill, Escalation::DropFrontEnds));
+    }
+
+    /// Passes a signal on. Before the process runs, one that would end it ends the VM.
+    fn signal(&mut self, signal: Signal) {
+        match self.stage {
+            Stage::Booting | Stage::Starting if ends_a_process(signal) => {
+                self.ending.get_or_insert(Ending::NotStarted {
+                    code: 128u8.saturating_add(signal),
+                    error: format!("ended by signal {signal} before the container's process ran"),
+                });
+                self.end_vm();
+            }
+            Stage::Running => {
+                self.record.signalled(signal);
+                self.tell_agent(&hull_protocol::HostMessage::Signal { process_id: PROCESS, signal });
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the process to end.
+    fn stop(&mut self, signal: Option<Signal>, timeout: Option<i64>) {
+        let timeout = timeout.unwrap_or(self.task.stop_timeout);
+        if !self.stopping && self.stage == Stage::Running {
+            self.stopping = true;
+            self.record.stopping();
+        }
+        match self.stage {
+            Stage::Booting | Stage::Starting => self.signal(KILL),
+            Stage::Draining | Stage::Gone => self.kill(),
+            _ => self.signal(signal.unwrap_or(self.task.stop_signal)),
+        }
+        if let Ok(seconds) = u64::try_from(timeout)
+            && self.stage == Stage::Running
+        {
+            self.escalation = Some((Instant::now() + Duration::from_secs(seconds), Escalation::Kill));
+        }
+    }
+
+    /// All output is delivered, or given up.
+    fn drained(&mut self) {
+        self.outputs.iter_mut().for_each(Output::close);
+        self.outputs.iter_mut().for_each(Output::drop_blocked);
+        if self.stage == Stage::Draining {
+            self.close();
+        }
+    }
+
+    /// The process is over: lets the agent write the data disk if anybody wants it.
+    fn close(&mut self) {
+        self.announce();
+        if self.task.keep_disk && self.agent.is_some() {
+            self.enter(Stage::Closing);
+            self.tell_agent(&hull_protocol::HostMessage::Shutdown);
+        } else {
+            self.end_vm();
+        }
+    }
+
+    /// Ends the VM; what the ending is must be decided, or else the VMM's own reason becomes it.
+    fn end_vm(&mut self) {
+        self.escalation = None;
+        if self.stage < Stage::Ending {
+            self.enter(Stage::Ending);
+            if self.control_open && self.vmm.control.send(&ToVmm::Stop, None).is_err() {
+                self.vmm.process.kill();
+            }
+        }
+    }
+
+    /// The container cannot go on.
+    fn fail(&mut self, error: &str) {
+        let error = error.to_owned();
+        let ending = if self.started {
+            Ending::Broken { code: 125, error }
+        } else {
+            Ending::NotStarted { code: 125, error }
+        };
+        self.ending.get_or_insert(ending);
+        self.end_vm();
+    }
+
+    /// Something went wrong that does not change the ending.
+    fn note(&mut self, problem: &str) {
+        if let Some(Ending::Exited { error, .. }) = &mut self.ending {
+            error.get_or_insert_with(|| problem.to_owned());
+        }
+    }
+
+    /// Tells every front end how it ended, once.
+    fn announce(&mut self) {
+        let Some(ending) = &self.ending else { return };
+        if !std::mem::replace(&mut self.announced, true) {
+            let message = ending.message(&self.console.text());
+            self.clients.iter().for_each(|client| client.tell(&message));
+        }
+    }
+
+    /// The VMM has ended: what it still said is read.
+    fn gone(&mut self, how: &str) {
+        self.timings.gone_ns = timestamp::monotonic_ns();
+        let error = match (self.exit_reason.take(), self.farewell.take()) {
+            (_, Some(reason)) => format!("the guest ended: {reason}"),
+            (Some(ExitReason::Reset), None) => {
+                "the guest reset itself unannounced: its kernel crashed".to_owned()
+            }
+            (Some(ExitReason::PowerOff), None) => "the guest powered itself off".to_owned(),
+            (Some(ExitReason::Stopped), None) => "the VM was stopped".to_owned(),
+            (Some(ExitReason::Crash { detail }), None) => format!("the guest crashed: {detail}"),
+            (Some(ExitReason::Failed { detail }), None) => format!("the VMM failed: {detail}"),
+            (None, None) => format!("the VMM {how}"),
+        };
+        let killed = how.starts_with("was killed");
+        match self.stage {
+            Stage::Closing => self.note(&format!("the writable layer was not written to its end: {error}")),
+            Stage::Booting | Stage::Starting | Stage::Running if killed => {
+                let code = if self.started { 128 + KILL } else { 125 };
+                self.fail(&error);
+                if let Some(Ending::Broken { code: recorded, .. }) = &mut self.ending {
+                    *recorded = code;
+                }
+            }
+            _ => self.fail(&error),
+        }
+        self.outputs.iter_mut().for_each(Output::expect_no_connection);
+        self.input.close();
+        self.enter(Stage::Gone);
+        self.announce();
+    }
+}
+
+/// Whether the default action of a signal ends a process that has not set anything else.
+fn ends_a_process(signal: Signal) -> bool {
+    const { assert!(libc::SIGCHLD == 17 && libc::SIGCONT == 18 && libc::SIGURG == 23) };
+    !matches!(i32::from(signal), 17..=23 | libc::SIGWINCH)
+}
+
+#[cfg(test)]
+#[path = "keeper_test.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! What the keeper waits for.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::Instant,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::{ClientId, Keeper};
+
+/// Somebody the keeper hears from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The VMM's control socket.
+    Control,
+    /// The VMM's process.
+    Exit,
+    /// The guest's console.
+    Console,
+    /// The agent.
+    Agent,
+    /// A stream of the process, by its place.
+    Output(usize),
+    /// A front end's pipe for a stream.
+    Sink(usize, ClientId),
+    /// A front end's pipe with input.
+    InputFrom(ClientId),
+    /// The input of the process.
+    Input,
+    /// A front end.
+    Client(ClientId),
+    /// New front ends.
+    Listener,
+    /// Signals to the keeper.
+    Signals,
+}
+
+/// The descriptors of one `poll(2)`, and whose they are.
+#[derive(Default)]
+struct Set<'a> {
+    sources: Vec<Source>,
+    descriptors: Vec<PollFd<'a>>,
+}
+
+impl<'a> Set<'a> {
+    fn add(&mut self, source: Source, descriptor: BorrowedFd<'a>, flags: PollFlags) {
+        self.sources.push(source);
+        self.descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+    }
+}
+
+/// `POLLOUT` if something waits to be written; the other side's end is always reported.
+fn output_if(waiting: bool) -> PollFlags {
+    if waiting { PollFlags::OUT } else { PollFlags::empty() }
+}
+
+impl Keeper {
+    /// Waits until something happens or a time limit is over. The VMM's messages come first, the agent's next:
+    /// a connection is known before anything is said about it.
+    pub(super) fn wait(&self) -> Vec<(Source, PollFlags)> {
+        let mut set = Set::default();
+        if self.control_open {
+            set.add(Source::Control, self.vmm.control.as_fd(), PollFlags::IN);
+        }
+        if self.console_open {
+            set.add(Source::Console, self.vmm.console.as_fd(), PollFlags::IN);
+        }
+        if let Some(agent) = &self.agent {
+            let (descriptor, unsent) = agent.descriptor();
+            set.add(Source::Agent, descriptor, PollFlags::IN | output_if(unsent));
+        }
+        for (index, output) in self.outputs.iter().enumerate() {
+            if let Some(descriptor) = output.readable() {
+                set.add(Source::Output(index), descriptor, PollFlags::IN);
+            }
+            for (client, descriptor, waiting) in output.sinks() {
+                set.add(Source::Sink(index, client), descriptor, output_if(waiting));
+            }
+        }
+        if let Some((descriptor, waiting)) = self.input.guest() {
+            set.add(Source::Input, descriptor, output_if(waiting));
+        }
+        for (client, descriptor) in self.input.readable() {
+            set.add(Source::InputFrom(client), descriptor, PollFlags::IN);
+        }
+        for client in &self.clients {
+            set.add(Source::Client(client.id), client.as_fd(), PollFlags::IN);
+        }
+        if let Some(listener) = &self.listener {
+            set.add(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        if let Some(signals) = &self.signals {
+            set.add(Source::Signals, signals.as_fd(), PollFlags::IN);
+        }
+        // Last: by then everything that the VMM sent before its end is read.
+        if self.stage != super::Stage::Gone {
+            set.add(Source::Exit, self.vmm.process.exit(), PollFlags::IN);
+        }
+
+        let timeout = self.next_deadline().map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        match rustix::event::poll(&mut set.descriptors, timeout.as_ref()) {
+            Ok(_) | Err(_) => {}
+        }
+        let flags = set.descriptors.iter().map(PollFd::revents);
+        set.sources.iter().copied().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect()
+    }
+}

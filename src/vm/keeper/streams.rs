@@ -1,0 +1,290 @@
+//! The streams of a process: from the guest to the log and the attached front ends, and from them to the guest.
+//!
+//! Nothing here blocks and nothing grows: a stream is read only when everyone took what was read before, so a front
+//! end that stops reading stops the writer in the container and nobody else.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::io::Errno;
+
+use super::ClientId;
+use crate::vm::{control::Stream, log};
+
+/// Bytes read at a time.
+pub const CHUNK: usize = 64 << 10;
+
+/// Bytes on their way to a descriptor that takes them when it likes.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Writes what it can of `bytes` and keeps the rest. The backlog must be empty.
+    fn send(&mut self, to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+        let sent = write(to, bytes)?;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&bytes[sent..]);
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Writes what it can of what was kept.
+    fn flush(&mut self, to: BorrowedFd<'_>) -> io::Result<()> {
+        self.sent += write(to, &self.bytes[self.sent..])?;
+        Ok(())
+    }
+}
+
+/// As much as a non-blocking descriptor takes now.
+fn write(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => {
+                sent += count;
+                bytes = &bytes[count..];
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sent)
+}
+
+/// What a non-blocking descriptor has now: `None` when that is nothing, `Some(0)` at its end. A connection that was
+/// reset has ended, too.
+fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> Option<usize> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
+        Ok(count) => Some(count),
+        Err(Errno::AGAIN) => None,
+        Err(_) => Some(0),
+    }
+}
+
+/// A pipe to a front end.
+#[derive(Debug)]
+struct Sink {
+    client: ClientId,
+    pipe: OwnedFd,
+    backlog: Backlog,
+}
+
+/// Standard output or standard error of the process.
+#[derive(Debug)]
+pub struct Output {
+    stream: Stream,
+    connection: Connection,
+    sinks: Vec<Sink>,
+}
+
+/// The guest's end of a stream.
+#[derive(Debug)]
+enum Connection {
+    /// Not made yet.
+    Awaited,
+    /// Open.
+    Open(OwnedFd),
+    /// Over, or never wanted.
+    Closed,
+}
+
+impl Output {
+    /// A stream that the guest will connect.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, connection: Connection::Awaited, sinks: Vec::new() }
+    }
+
+    /// The guest connected the stream. A second connection is refused.
+    pub fn connect(&mut self, connection: OwnedFd) {
+        if matches!(self.connection, Connection::Awaited) {
+            self.connection = Connection::Open(connection);
+        }
+    }
+
+    /// Shows the stream to a front end from now on.
+    pub fn attach(&mut self, client: ClientId, pipe: OwnedFd) {
+        if !matches!(self.connection, Connection::Closed) {
+            self.sinks.push(Sink { client, pipe, backlog: Backlog::default() });
+        }
+    }
+
+    /// The front end left.
+    pub fn detach(&mut self, client: ClientId) {
+        self.sinks.retain(|sink| sink.client != client);
+    }
+
+    /// The descriptor to read from, when everyone took what was read before.
+    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
+        match &self.connection {
+            Connection::Open(connection) if !self.is_blocked() => Some(connection.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Whether a front end has yet to take something.
+    pub fn is_blocked(&self) -> bool {
+        self.sinks.iter().any(|sink| !sink.backlog.is_empty())
+    }
+
+    /// Whether everything there was is delivered.
+    pub fn is_done(&self) -> bool {
+        matches!(self.connection, Connection::Closed) && !self.is_blocked()
+    }
+
+    /// The pipes of front ends, each with whether it has yet to take something.
+    pub fn sinks(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, bool)> {
+        self.sinks.iter().map(|sink| (sink.client, sink.pipe.as_fd(), !sink.backlog.is_empty()))
+    }
+
+    /// Reads once and passes it on. A failing log is reported and costs nobody their output.
+    pub fn pump(&mut self, buffer: &mut [u8], log: &mut log::Writer) -> io::Result<()> {
+        let Connection::Open(connection) = &self.connection else { return Ok(()) };
+        let Some(count) = read(connection.as_fd(), buffer) else { return Ok(()) };
+        if count == 0 {
+            self.close();
+            return Ok(());
+        }
+        let bytes = &buffer[..count];
+        self.sinks.retain_mut(|sink| sink.backlog.send(sink.pipe.as_fd(), bytes).is_ok());
+        log.write(self.stream, bytes)
+    }
+
+    /// A front end's pipe has room, or nobody reads it any more.
+    pub fn flush(&mut self, client: ClientId, gone: bool) {
+        self.sinks.retain_mut(|sink| {
+            sink.client != client || (!gone && sink.backlog.flush(sink.pipe.as_fd()).is_ok())
+        });
+        if matches!(self.connection, Connection::Closed) {
+            self.close();
+        }
+    }
+
+    /// No more comes from the guest: front ends see the end when they took everything.
+    pub fn close(&mut self) {
+        self.connection = Connection::Closed;
+        self.sinks.retain(|sink| !sink.backlog.is_empty());
+    }
+
+    /// The process has ended: what is not connected by now never will be.
+    pub fn expect_no_connection(&mut self) {
+        if matches!(self.connection, Connection::Awaited) {
+            self.close();
+        }
+    }
+
+    /// Gives up front ends that have yet to take something.
+    pub fn drop_blocked(&mut self) {
+        self.sinks.retain(|sink| sink.backlog.is_empty());
+    }
+}
+
+/// Standard input of the process.
+#[derive(Debug)]
+pub struct Input {
+    connection: Connection,
+    sources: Vec<(ClientId, OwnedFd)>,
+    backlog: Backlog,
+    /// Ends with the first front end's input, as for a container started in the foreground.
+    once: bool,
+    /// No more will come.
+    ended: bool,
+}
+
+impl Input {
+    /// `None` is a process without input. With `once` the end of the first front end's input is the end.
+    pub fn new(wanted: bool, once: bool) -> Self {
+        let connection = if wanted { Connection::Awaited } else { Connection::Closed };
+        Self { connection, sources: Vec::new(), backlog: Backlog::default(), once, ended: false }
+    }
+
+    /// The guest connected the stream. A second connection is refused.
+    pub fn connect(&mut self, connection: OwnedFd) {
+        if matches!(self.connection, Connection::Awaited) {
+            self.connection = Connection::Open(connection);
+            self.finish();
+        }
+    }
+
+    /// Takes input from a front end's pipe; closed at once when the process has no input.
+    pub fn attach(&mut self, client: ClientId, pipe: OwnedFd) {
+        if !matches!(self.connection, Connection::Closed) && !self.ended {
+            self.sources.push((client, pipe));
+        }
+    }
+
+    /// The front end left on purpose: its input is not ended, there is only no more of it.
+    pub fn detach(&mut self, client: ClientId) {
+        self.sources.retain(|(owner, _)| *owner != client);
+    }
+
+    /// The pipes to read from, when the guest took what was read before.
+    pub fn readable(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>)> {
+        let ready = matches!(self.connection, Connection::Open(_)) && self.backlog.is_empty();
+        self.sources.iter().filter(move |_| ready).map(|(client, pipe)| (*client, pipe.as_fd()))
+    }
+
+    /// The guest's end, and whether it has yet to take something.
+    pub fn guest(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        match &self.connection {
+            Connection::Open(connection) => Some((connection.as_fd(), !self.backlog.is_empty())),
+            _ => None,
+        }
+    }
+
+    /// Reads once from a front end and passes it on.
+    pub fn pump(&mut self, client: ClientId, buffer: &mut [u8]) {
+        let Connection::Open(connection) = &self.connection else { return };
+        let Some(at) = self.sources.iter().position(|(owner, _)| *owner == client) else { return };
+        match read(self.sources[at].1.as_fd(), buffer) {
+            None => {}
+            Some(0) => {
+                self.sources.remove(at);
+                if self.once {
+                    self.ended = true;
+                    self.sources.clear();
+                    self.finish();
+                }
+            }
+            Some(count) => {
+                if self.backlog.send(connection.as_fd(), &buffer[..count]).is_err() {
+                    self.close();
+                }
+            }
+        }
+    }
+
+    /// The guest has room.
+    pub fn flush(&mut self) {
+        let Connection::Open(connection) = &self.connection else { return };
+        if self.backlog.flush(connection.as_fd()).is_err() {
+            self.close();
+        }
+        self.finish();
+    }
+
+    /// Nobody in the guest reads any more.
+    pub fn close(&mut self) {
+        *self = Self::new(false, self.once);
+    }
+
+    /// Passes the end of the input on, once everything before it is written.
+    fn finish(&mut self) {
+        if let Connection::Open(connection) = &self.connection
+            && self.ended
+            && self.backlog.is_empty()
+        {
+            // Half of it only: the guest's half ends when the process closes its input.
+            let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Write);
+        }
+    }
+}
