@@ -1,0 +1,121 @@
+//! What was asked of a container, with Docker's names: `config.json` in its folder, and most of `inspect`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, ContainerName};
+use crate::image::Digest;
+
+/// A container as it was created. Never changes afterwards, but for a rename.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Description {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// When it was created.
+    pub created: String,
+    /// Id of its image.
+    pub image: Digest,
+    /// What runs in it.
+    pub config: Config,
+    /// What it may use of the host.
+    pub host_config: HostConfig,
+}
+
+/// What runs in a container, independent of the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Config {
+    /// Host name inside.
+    pub hostname: String,
+    /// `name`, `uid`, `name:group`, …; empty is root.
+    pub user: String,
+    /// The creating command attached its input.
+    pub attach_stdin: bool,
+    /// And its output.
+    pub attach_stdout: bool,
+    /// And its errors.
+    pub attach_stderr: bool,
+    /// It has a terminal.
+    pub tty: bool,
+    /// It has an input.
+    pub open_stdin: bool,
+    /// The input ends with the first front end's.
+    pub stdin_once: bool,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Arguments, or command and arguments when there is no entry point.
+    pub cmd: Option<Vec<String>>,
+    /// The image, as it was asked for.
+    pub image: String,
+    /// Working directory; empty is `/`.
+    pub working_dir: String,
+    /// Command that `cmd` is given to.
+    pub entrypoint: Option<Vec<String>>,
+    /// Free text, by name.
+    pub labels: BTreeMap<String, String>,
+    /// Signal that `stop` sends, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// Seconds that `stop` waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<i64>,
+}
+
+impl Config {
+    /// The command line: entry point and command.
+    pub fn args(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.cmd).flatten().cloned().collect()
+    }
+}
+
+/// What a container may use of the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostConfig {
+    /// Memory limit in bytes; 0 is none but the VM's.
+    pub memory: u64,
+    /// CPUs in billionths; 0 is all of the VM's.
+    pub nano_cpus: u64,
+    /// Most processes; `None` is no limit.
+    pub pids_limit: Option<u32>,
+    /// The root is read-only.
+    pub readonly_rootfs: bool,
+    /// Mount options of tmpfs mounts, by path.
+    pub tmpfs: BTreeMap<String, String>,
+    /// Capabilities beyond the default ones.
+    pub cap_add: Vec<String>,
+    /// Default capabilities it does not have.
+    pub cap_drop: Vec<String>,
+    /// All capabilities, all devices, nothing hidden.
+    pub privileged: bool,
+    /// A small init is PID 1.
+    pub init: bool,
+    /// Removed when it ends.
+    pub auto_remove: bool,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+    /// `no-new-privileges`, `seccomp=unconfined`.
+    pub security_opt: Vec<String>,
+    /// Paths that cannot be seen.
+    pub masked_paths: Vec<String>,
+    /// Paths that cannot be written.
+    pub readonly_paths: Vec<String>,
+}
+
+/// One resource limit; a limit of -1 is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ulimit {
+    /// Such as `nofile`.
+    pub name: String,
+    /// Soft limit.
+    pub soft: i64,
+    /// Hard limit.
+    pub hard: i64,
+}

@@ -1,0 +1,92 @@
+//! What became of a container: `state.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::vm::timestamp;
+
+/// Docker's states, as far as hull has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never started, or could not be.
+    Created,
+    /// A keeper is starting it. Shown as `created`.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Its process ended.
+    Exited,
+    /// It is being removed.
+    Dead,
+}
+
+impl Status {
+    /// The word that Docker shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created | Self::Starting => "created",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether a keeper has to be alive for it.
+    pub fn needs_keeper(self) -> bool {
+        matches!(self, Self::Starting | Self::Running)
+    }
+}
+
+/// What became of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Where it is in its life.
+    pub status: Status,
+    /// Exit code of the last run.
+    pub exit_code: u8,
+    /// Something in it was killed for want of memory.
+    pub oom_killed: bool,
+    /// What went wrong, if anything.
+    pub error: String,
+    /// When the last run began.
+    pub started_at: String,
+    /// When it ended.
+    pub finished_at: String,
+    /// Process id of the keeper, to be shown; liveness is the lock.
+    pub keeper_pid: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            status: Status::Created,
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            started_at: timestamp::NEVER.to_owned(),
+            finished_at: timestamp::NEVER.to_owned(),
+            keeper_pid: 0,
+        }
+    }
+}
+
+impl State {
+    /// The state after the keeper died without a word.
+    #[must_use]
+    pub fn after_crash(self) -> Self {
+        let error = "the container's keeper was killed".to_owned();
+        match self.status {
+            Status::Starting => Self { status: Status::Created, exit_code: 137, error, keeper_pid: 0, ..self },
+            Status::Running => Self {
+                status: Status::Exited,
+                exit_code: 137,
+                error,
+                finished_at: timestamp::now(),
+                keeper_pid: 0,
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
