@@ -4,6 +4,7 @@ pub mod assets;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod container;
 pub mod doctor;
 pub mod image;
 pub mod vm;

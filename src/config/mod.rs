@@ -4,4 +4,4 @@ mod size;
 mod vm_file;
 
 pub use size::Size;
-pub use vm_file::{Console, Disk, FileError, Kernel, Machine, VmFile};
+pub use vm_file::{Console, Disk, FileError, Kernel, MAX_VCPUS, Machine, VmFile};

@@ -1,19 +1,11 @@
-//! The time of day as Docker writes it (RFC 3339 in UTC, nanoseconds), and the monotonic clock.
+//! The time of day as Docker writes it: RFC 3339 in UTC, with nanoseconds.
 //!
 //! Written by hand for the log: a time-zone library costs more than everything else that is done to a line.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// The time Docker shows for something that has not happened.
 pub const NEVER: &str = "0001-01-01T00:00:00Z";
-
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock of all timings.
-pub fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// Now, as `2026-11-22T07:32:01.123456789Z`.
 pub fn now() -> String {

@@ -38,7 +38,8 @@ impl Lock {
     /// # Errors
     /// As `open(2)`.
     pub fn take(path: &Path, wait: bool) -> io::Result<Option<Self>> {
-        let file = rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from(0o600))?;
+        let file =
+            rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from(0o600))?;
         let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
         match rustix::io::retry_on_intr(|| flock(&file, how)) {
             Ok(()) => Ok(Some(Self(file))),
@@ -117,14 +118,16 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("cannot read", &path)(error)),
         };
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::file("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::file("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
+        })?;
         Ok(Some(value))
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         let (path, new) = (self.file(name), self.file(&format!("{name}.new")));
-        let bytes = serde_json::to_vec(value).map_err(|error| Error::file("cannot write", &path)(error.into()))?;
+        let bytes =
+            serde_json::to_vec(value).map_err(|error| Error::file("cannot write", &path)(error.into()))?;
         fs::write(&new, bytes)
             .and_then(|()| fs::rename(&new, &path))
             .map_err(Error::file("cannot write", &path))
@@ -173,11 +176,8 @@ impl Folder {
 
     /// The socket's address through the open folder: a path of its own may be longer than the 108 bytes allowed.
     fn address(&self) -> io::Result<(OwnedFd, SocketAddrUnix)> {
-        let folder = rustix::fs::open(
-            &self.path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let folder =
+            rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/ctl", folder.as_raw_fd()))?;
         Ok((folder, address))
     }

@@ -38,8 +38,7 @@ impl Journal {
 
     /// Appends an event. What cannot be written is lost: a full disk must not keep a container from ending.
     pub fn append(&self, action: &str, description: &Description, attributes: &[(&str, String)]) {
-        let common =
-            [("name", description.name.to_string()), ("image", description.config.image.clone())];
+        let common = [("name", description.name.to_string()), ("image", description.config.image.clone())];
         let event = Event {
             time: timestamp::now(),
             action: action.to_owned(),

@@ -77,7 +77,9 @@ impl State {
     pub fn after_crash(self) -> Self {
         let error = "the container's keeper was killed".to_owned();
         match self.status {
-            Status::Starting => Self { status: Status::Created, exit_code: 137, error, keeper_pid: 0, ..self },
+            Status::Starting => {
+                Self { status: Status::Created, exit_code: 137, error, keeper_pid: 0, ..self }
+            }
             Status::Running => Self {
                 status: Status::Exited,
                 exit_code: 137,

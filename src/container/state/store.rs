@@ -38,8 +38,7 @@ impl Store {
     /// # Errors
     /// When they cannot be made.
     pub fn open() -> Result<Self> {
-        let variable =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = variable("HULL_STATE")
             .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("hull")))
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/hull")));
@@ -63,7 +62,8 @@ impl Store {
         Ok(store)
     }
 
-    fn containers(&self) -> PathBuf {
+    /// Where the folders are.
+    pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
     }
 
@@ -185,9 +185,7 @@ impl Store {
         let mut matching = self.ids()?.into_iter().filter(|id| id.as_str().starts_with(&prefix));
         match (matching.next(), matching.next()) {
             (None, _) => Err(not_found()),
-            (Some(id), None) => {
-                self.settled(Folder::new(&self.containers(), id))?.ok_or_else(not_found)
-            }
+            (Some(id), None) => self.settled(Folder::new(&self.containers(), id))?.ok_or_else(not_found),
             (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
         }
     }

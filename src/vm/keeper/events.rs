@@ -8,17 +8,15 @@ use hull_protocol::{
 use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
-    Agent, Client, ClientId, Due, Ending, Instant, KILL, Keeper, Output, PROCESS, Stage,
-    outcome::printable, poll::Source,
+    Agent, Client, ClientId, Due, Ending, Instant, KILL, Keeper, Output, PROCESS, Stage, outcome::printable,
+    poll::Source,
 };
 use crate::{
-    vm::{
-        control::{ClientMessage, KeeperMessage, Stream},
-        timestamp::monotonic_ns,
-    },
+    vm::control::{ClientMessage, KeeperMessage, Stream},
     vmm::{
         channel::{Channel, Received},
         control::VmmMessage,
+        monotonic_ns,
     },
 };
 

@@ -37,11 +37,12 @@ use self::{
 use super::{
     control::{KeeperMessage, Stream, Timings},
     launch::Vmm,
-    log, timestamp,
+    log,
 };
 use crate::vmm::{
     channel::Channel,
     control::{ExitReason, KeeperMessage as ToVmm},
+    monotonic_ns,
 };
 
 /// Number of the container's first process.
@@ -449,7 +450,7 @@ impl Keeper {
 
     /// The VMM has ended: what it still said is read.
     fn gone(&mut self, how: &str) {
-        self.timings.gone_ns = timestamp::monotonic_ns();
+        self.timings.gone_ns = monotonic_ns();
         let error = match (self.exit_reason.take(), self.farewell.take()) {
             (_, Some(reason)) => format!("the guest ended: {reason}"),
             (Some(ExitReason::Reset), None) => {

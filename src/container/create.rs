@@ -1,0 +1,133 @@
+//! Makes a container: what was asked for and what its image says become one description.
+
+use oci_spec::image::ImageConfiguration;
+
+use super::{
+    Config, ContainerName, Description, HostConfig,
+    capability::Capabilities,
+    disk,
+    error::{Error, Result},
+    limits, process, signal,
+    sizing::Host,
+    state::{Folder, Lock, State, Status, Store},
+};
+use crate::{assets::Assets, image::Image, vm::timestamp};
+
+/// What is asked of a new container. Of `config` everything that is unset is the image's.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Its name; made up when absent.
+    pub name: Option<ContainerName>,
+    /// What runs.
+    pub config: Config,
+    /// What it may use.
+    pub host_config: HostConfig,
+}
+
+/// A new container, and the lock that its keeper is to inherit.
+#[derive(Debug)]
+pub struct Created {
+    /// Its folder.
+    pub folder: Folder,
+    /// What it is.
+    pub description: Description,
+    /// Held, so that nobody takes it for one that was left behind.
+    pub lock: Lock,
+}
+
+/// Makes a container of this image. It is left in `status`: [`Status::Starting`] if it is started at once.
+///
+/// # Errors
+/// When the request makes no sense, the name is taken, or the disk is full. Nothing is left then.
+pub fn create(store: &Store, image: &Image, request: Request, status: Status) -> Result<Created> {
+    let mut config = with_image(request.config, &image.config)?;
+    let mut host_config = request.host_config;
+    check(&config, &host_config)?;
+    if !host_config.privileged {
+        host_config.masked_paths = process::MASKED_PATHS.map(str::to_owned).to_vec();
+        host_config.readonly_paths = process::READ_ONLY_PATHS.map(str::to_owned).to_vec();
+    }
+
+    let claim = store.claim(request.name.as_ref())?;
+    if config.hostname.is_empty() {
+        config.hostname = claim.folder.id.short().to_owned();
+    }
+    let description = Description {
+        id: claim.folder.id.clone(),
+        name: claim.name.clone(),
+        created: timestamp::now(),
+        image: image.id,
+        config,
+        host_config,
+    };
+    let template = Assets::find().and_then(|assets| assets.data_disk());
+    let template = template.map_err(|error| Error::Missing(error.to_string()))?;
+    disk::make(&template, &claim.folder.file("data.img"))?;
+    let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
+    Ok(Created { folder, description, lock })
+}
+
+/// Everything that can be wrong with a request, before anything is made.
+fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
+    Host::this().vm_size(host_config)?;
+    Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)?;
+    limits::rlimits(&host_config.ulimits)?;
+    process::security_options(&host_config.security_opt)?;
+    for path in host_config.tmpfs.keys() {
+        if !path.starts_with('/') || path == "/" {
+            return Err(Error::Invalid(format!(
+                "invalid mount config for type \"tmpfs\": invalid mount path: '{path}' mount path must be absolute"
+            )));
+        }
+    }
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::Invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    if let Some(name) = &config.stop_signal {
+        signal::parse(name)?;
+    }
+    if config.args().is_empty() {
+        return Err(Error::NoCommand);
+    }
+    Ok(())
+}
+
+/// Fills what is unset from the image, as Docker's engine does.
+fn with_image(mut config: Config, image: &ImageConfiguration) -> Result<Config> {
+    let Some(image) = image.config() else { return Ok(config) };
+    if config.user.is_empty() {
+        config.user = image.user().clone().unwrap_or_default();
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir = image.working_dir().clone().unwrap_or_default();
+    }
+    if config.stop_signal.is_none() {
+        config.stop_signal = image.stop_signal().clone();
+    }
+    for variable in image.env().iter().flatten() {
+        let name = variable.split('=').next();
+        if !config.env.iter().any(|known| known.split('=').next() == name) {
+            config.env.push(variable.clone());
+        }
+    }
+    for (name, value) in image.labels().iter().flatten() {
+        config.labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    // An entry point on the command line takes the image's command away, too.
+    if config.entrypoint.is_none() {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd = image.cmd().clone();
+        }
+        config.entrypoint = image.entrypoint().clone();
+    } else if config.entrypoint.as_deref() == Some(&[String::new()]) {
+        config.entrypoint = None;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+#[path = "create_test.rs"]
+mod tests;

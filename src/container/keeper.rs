@@ -1,0 +1,250 @@
+//! A container's keeper: `hull internal keeper`, started by [`super::start`].
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+    process::Command,
+};
+
+use super::{
+    ContainerId, Description, Error, Result,
+    machine::{Machine, machine},
+    process, signal,
+    state::{Folder, Lock, State, Status, Store},
+};
+use crate::{
+    image,
+    vm::{
+        control::{KeeperMessage, Timings},
+        keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task},
+        launch, log, timestamp,
+    },
+    vmm::{channel::Channel, monotonic_ns},
+};
+
+/// Seconds from the stop signal to SIGKILL when nobody says.
+const STOP_TIMEOUT: i64 = 10;
+
+/// What the keeper's command line says.
+#[derive(Debug)]
+pub struct Arguments {
+    /// The container.
+    pub id: ContainerId,
+    /// The connection to the front end.
+    pub front_end: RawFd,
+    /// The folder's lock.
+    pub lock: RawFd,
+    /// The container ends with the front end.
+    pub tied: bool,
+}
+
+/// Keeps the container until it has ended.
+///
+/// # Errors
+/// When the container is not there. What else goes wrong is recorded and told to the front end.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let keeper_ns = monotonic_ns();
+    // Out of the front end's session: a terminal that closes, or a Ctrl-C in it, is not the keeper's business.
+    let _ = rustix::process::setsid();
+    let (front_end, lock) = (inherit(arguments.front_end)?, Lock(inherit(arguments.lock)?));
+    let store = Store::open()?;
+    let folder = Folder::new(&store.containers(), arguments.id);
+    let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
+    let record = Recorder { store, folder, description, state: State::default(), _lock: lock };
+    match record.prepare(arguments.tied) {
+        Ok(prepared) => prepared.run(record, front_end, keeper_ns),
+        Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
+    }
+    Ok(())
+}
+
+/// Takes a descriptor that the front end left open.
+fn inherit(descriptor: RawFd) -> Result<OwnedFd> {
+    let failed =
+        |error: io::Error| Error::Keeper(format!("is started by `hull run`, not by people: {error}"));
+    if descriptor <= libc::STDERR_FILENO {
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    }
+    // SAFETY: only tested here; a number that is not open is an error.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(failed(io::Error::last_os_error()));
+    }
+    // SAFETY: it is open, as was just seen, and the front end left it for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Everything that a keeper needs, opened.
+struct Prepared {
+    task: Task,
+    machine: Machine,
+    console: (OwnedFd, OwnedFd),
+    log: log::Writer,
+    listener: OwnedFd,
+    signals: OwnedFd,
+}
+
+impl Prepared {
+    fn run(self, record: Recorder, front_end: OwnedFd, keeper_ns: u64) {
+        let mut program = Command::new("/proc/self/exe");
+        program.args(["internal", "vmm"]);
+        match launch::spawn(program, &self.machine.config, self.machine.descriptors, self.console) {
+            Ok(vmm) => {
+                let doors = Doors {
+                    listener: Some(self.listener),
+                    first: Some(front_end),
+                    signals: Some(self.signals),
+                };
+                let keeper = Keeper::new(
+                    self.task,
+                    Limits::default(),
+                    vmm,
+                    doors,
+                    self.log,
+                    Box::new(record),
+                    keeper_ns,
+                );
+                keeper.run();
+            }
+            Err(error) => {
+                let error = Error::Keeper(format!("cannot start the VMM: {error}"));
+                record.not_started(&error, Channel::from(front_end), keeper_ns);
+            }
+        }
+    }
+}
+
+/// Writes down what happens to the container.
+struct Recorder {
+    store: Store,
+    folder: Folder,
+    description: Description,
+    state: State,
+    /// Held until the record is complete.
+    _lock: Lock,
+}
+
+impl Recorder {
+    fn prepare(&self, tied: bool) -> Result<Prepared> {
+        let (folder, description) = (&self.folder, &self.description);
+        let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
+        let signals = signals().map_err(keeper)?;
+        let listener = folder.listen().map_err(keeper)?;
+        let log = log::Writer::new(folder.open_log()?);
+        let console = launch::console().map_err(keeper)?;
+        let image = image::Store::open()?.find(&description.image.to_string())?;
+        let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
+        let path = folder.file("data.img");
+        let data_disk =
+            File::options().read(true).write(true).open(&path).map_err(Error::file("cannot open", &path))?;
+        let machine = machine(&image, &description.host_config, data_disk, &console.1)?;
+        let config = &description.config;
+        let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
+        let task = Task {
+            container: process::container(description, machine.layers.clone()),
+            process: process::process(description)?,
+            stdin: config.open_stdin,
+            stdin_once: config.stdin_once,
+            stop_signal,
+            stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
+            keep_disk: !description.host_config.auto_remove,
+            tied,
+        };
+        Ok(Prepared { task, machine, console, log, listener, signals })
+    }
+
+    /// The VM never was.
+    fn not_started(mut self, error: &Error, front_end: Channel, keeper_ns: u64) {
+        let ending = Ending::NotStarted { code: 125, error: error.to_string() };
+        let message = ending.message("");
+        let timings = Timings { keeper_ns, ..Timings::default() };
+        self.ended(&Outcome { ending, console: String::new(), timings });
+        let _ = front_end.send(&message, None);
+        let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
+    }
+
+    fn event(&self, action: &str, attributes: &[(&str, String)]) {
+        self.store.journal().append(action, &self.description, attributes);
+    }
+
+    /// What cannot be written, on a full disk, is as lost as the container's own output.
+    fn write(&self) {
+        let _ = self.folder.write_state(&self.state);
+    }
+}
+
+impl Record for Recorder {
+    fn started(&mut self) {
+        self.state = State {
+            status: Status::Running,
+            started_at: timestamp::now(),
+            keeper_pid: std::process::id(),
+            ..State::default()
+        };
+        self.write();
+        self.event("start", &[]);
+    }
+
+    fn signalled(&mut self, signal: u8) {
+        self.event("kill", &[("signal", signal.to_string())]);
+    }
+
+    fn stopping(&mut self) {
+        self.event("stop", &[]);
+    }
+
+    fn ended(&mut self, outcome: &Outcome) {
+        let ending = &outcome.ending;
+        self.state.keeper_pid = 0;
+        self.state.exit_code = ending.code();
+        self.state.error = ending.error().unwrap_or_default().to_owned();
+        match ending {
+            Ending::NotStarted { .. } => self.state.status = Status::Created,
+            Ending::Exited { oom_killed, .. } => {
+                self.state.status = Status::Exited;
+                self.state.oom_killed = *oom_killed;
+                self.state.finished_at = timestamp::now();
+            }
+            Ending::Broken { .. } => {
+                self.state.status = Status::Exited;
+                self.state.finished_at = timestamp::now();
+            }
+        }
+        if self.state.oom_killed {
+            self.event("oom", &[]);
+        }
+        if self.state.status == Status::Exited {
+            self.event("die", &[("exitCode", self.state.exit_code.to_string())]);
+        }
+        if self.description.host_config.auto_remove {
+            // What cannot be removed now is removed by the next command that sees it.
+            let _ = self.store.remove(&self.folder, &self.description);
+            return;
+        }
+        let _ = std::fs::remove_file(self.folder.file("ctl"));
+        if !matches!(ending, Ending::Exited { .. }) && !outcome.console.is_empty() {
+            self.folder.write_console(&outcome.console);
+        }
+        self.write();
+    }
+}
+
+/// Signals that end the container, as a descriptor.
+fn signals() -> io::Result<OwnedFd> {
+    // SAFETY: an all-zero set is valid memory for the calls below, which only fill it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours. Blocking signals in a process with one thread concerns nobody else.
+    let descriptor = unsafe {
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

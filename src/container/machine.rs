@@ -1,0 +1,104 @@
+//! The VM of a container: its files, opened, and its devices, which are the same for every container.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use hull_protocol::Extent;
+
+use super::{
+    HostConfig,
+    error::{Error, Result},
+    sizing::Host,
+};
+use crate::{
+    assets::Assets,
+    image::Image,
+    vm::launch::Descriptors,
+    vmm::config::{DeviceConfig, Tables, VmmConfig},
+};
+
+/// Hull's own kernel and guest rootfs; what describes the devices and works round the host is the VMM's to add.
+const COMMAND_LINE: &str = "console=hvc0 quiet root=/dev/vda rootfstype=erofs ro init=/init";
+/// The guest's address on vsock. Each VM has a vsock of its own, so all can have the same.
+const GUEST_CID: u32 = 3;
+/// Layers begin at multiples of this on the layer disk.
+const LAYER_ALIGNMENT: u64 = 4096;
+
+/// What a VMM is to be started with.
+#[derive(Debug)]
+pub struct Machine {
+    /// The VM.
+    pub config: VmmConfig,
+    /// Its files.
+    pub descriptors: Descriptors,
+    /// Where each layer of the image is on the layer disk, lowest first.
+    pub layers: Vec<Extent>,
+}
+
+/// Describes the VM of a container of this image.
+///
+/// # Errors
+/// When a file cannot be opened; the message says what to do.
+pub fn machine(
+    image: &Image,
+    host_config: &HostConfig,
+    data_disk: File,
+    console: &OwnedFd,
+) -> Result<Machine> {
+    let size = Host::this().vm_size(host_config)?;
+    let missing = |error: io::Error| Error::Missing(error.to_string());
+    let assets = Assets::find().map_err(missing)?;
+    let mut descriptors = Descriptors::default();
+    let kvm = descriptors.add(open_kvm()?);
+    let kernel = descriptors.add(assets.kernel().map_err(missing)?);
+    let output = descriptors.add(console.as_fd().try_clone_to_owned().map_err(missing)?);
+    let rootfs = descriptors.add(assets.rootfs().map_err(missing)?);
+    let (mut layers, mut extents, mut offset) = (Vec::new(), Vec::new(), 0);
+    for file in image.open_layers()? {
+        let length = file.metadata().map_err(missing)?.len().next_multiple_of(LAYER_ALIGNMENT);
+        extents.push(Extent { offset, length });
+        offset += length;
+        layers.push(descriptors.add(file));
+    }
+    let data = descriptors.add(data_disk);
+    let disk =
+        |file, read_only, serial: &str| DeviceConfig::Disk { file, read_only, serial: serial.to_owned() };
+    let config = VmmConfig {
+        kvm,
+        vcpus: size.vcpus,
+        memory: size.memory,
+        kernel,
+        initrd: None,
+        command_line: COMMAND_LINE.to_owned(),
+        tables: Tables::Mp,
+        devices: vec![
+            DeviceConfig::Console { input: None, output },
+            disk(rootfs, true, "rootfs"),
+            DeviceConfig::Layers { files: layers },
+            disk(data, false, "data"),
+            DeviceConfig::Vsock { cid: GUEST_CID },
+            DeviceConfig::Entropy,
+        ],
+        profile: None,
+    };
+    Ok(Machine { config, descriptors, layers: extents })
+}
+
+/// Opens `/dev/kvm`.
+fn open_kvm() -> Result<File> {
+    File::options().read(true).write(true).open("/dev/kvm").map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "switch virtualization on in the firmware and load the module kvm_intel or kvm_amd"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "let your user into the group kvm, or `setfacl -m u:$USER:rw /dev/kvm`"
+            }
+            _ => "see `hull doctor`",
+        };
+        Error::Missing(format!("cannot open /dev/kvm: {error}; {remedy}"))
+    })
+}

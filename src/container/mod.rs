@@ -1,0 +1,25 @@
+//! Containers: what Docker's states, names, fields and error texts say they are, each in a VM of its own.
+//!
+//! The command line prints what is here, and a Docker API would serve it. A container is a folder (see [`state`]);
+//! while it runs a keeper owns it (see [`keeper`]), and commands speak to the keeper.
+
+mod capability;
+mod config;
+mod create;
+mod disk;
+pub mod error;
+mod id;
+pub mod keeper;
+pub mod limits;
+mod machine;
+mod process;
+pub mod signal;
+mod sizing;
+mod start;
+pub mod state;
+
+pub use config::{Config, Description, HostConfig, Ulimit};
+pub use create::{Created, Request, create};
+pub use error::{Error, Result};
+pub use id::{ContainerId, ContainerName};
+pub use start::start;

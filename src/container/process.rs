@@ -1,0 +1,170 @@
+//! What the agent is told of a container and its process.
+
+use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize};
+
+use super::{
+    Description, HostConfig,
+    capability::Capabilities,
+    error::{Error, Result},
+    limits,
+};
+
+/// Paths that show the guest too much; as Docker has them.
+pub const MASKED_PATHS: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+/// Paths that change the guest; as Docker has them.
+pub const READ_ONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Where commands are looked for when nobody says.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Options of a tmpfs when only its path is given; as Docker has them.
+const TMPFS_OPTIONS: [&str; 4] = ["rw", "noexec", "nosuid", "nodev"];
+
+/// What `--security-opt` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Security {
+    /// `no-new-privileges`
+    pub no_new_privileges: bool,
+    /// `seccomp=unconfined`
+    pub unconfined: bool,
+}
+
+/// Reads `--security-opt`.
+///
+/// # Errors
+/// When one is not known, or is not built yet.
+pub fn security_options(options: &[String]) -> Result<Security> {
+    let mut security = Security::default();
+    for option in options {
+        match option.replacen(':', "=", 1).as_str() {
+            "no-new-privileges" | "no-new-privileges=true" => security.no_new_privileges = true,
+            "no-new-privileges=false" => security.no_new_privileges = false,
+            "seccomp=unconfined" => security.unconfined = true,
+            "seccomp=builtin" => security.unconfined = false,
+            _ => return Err(Error::Invalid(format!("invalid --security-opt: \"{option}\": not supported"))),
+        }
+    }
+    Ok(security)
+}
+
+/// The container, as the agent is told of it. `layers` are the places of its layers on the layer disk.
+pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
+    let host_config = &description.host_config;
+    let config = &description.config;
+    Container {
+        id: description.id.to_string(),
+        hostname: config.hostname.clone(),
+        layers,
+        read_only: host_config.readonly_rootfs,
+        mounts: host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options)).collect(),
+        files: network_files(&config.hostname),
+        limits: Limits {
+            memory: (host_config.memory > 0).then_some(host_config.memory),
+            cpu_millis: (host_config.nano_cpus > 0)
+                .then(|| u32::try_from(host_config.nano_cpus.div_ceil(1_000_000)).unwrap_or(u32::MAX)),
+            pids: host_config.pids_limit,
+        },
+        masked_paths: host_config.masked_paths.clone(),
+        read_only_paths: host_config.readonly_paths.clone(),
+        privileged: host_config.privileged,
+        user_namespace: false,
+        shm_size: host_config.shm_size,
+        sysctls: Vec::new(),
+    }
+}
+
+fn tmpfs(path: &str, options: &str) -> Mount {
+    let mut all: Vec<String> = TMPFS_OPTIONS.map(str::to_owned).to_vec();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        // A later option wins; its opposite would only confuse.
+        let opposite = match option {
+            "exec" => "noexec",
+            "suid" => "nosuid",
+            "dev" => "nodev",
+            "ro" => "rw",
+            _ => "",
+        };
+        all.retain(|known| known != opposite && known != option);
+        all.push(option.to_owned());
+    }
+    Mount { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), destination: path.to_owned(), options: all }
+}
+
+/// The files that Docker puts over those of the image. There is no network yet but the loopback.
+fn network_files(hostname: &str) -> Vec<File> {
+    let file = |path: &str, content: String| File { path: path.to_owned(), content };
+    vec![
+        file("/etc/hostname", format!("{hostname}\n")),
+        file(
+            "/etc/hosts",
+            format!(
+                "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                 ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
+            ),
+        ),
+        file("/etc/resolv.conf", String::new()),
+    ]
+}
+
+/// The container's first process.
+///
+/// # Errors
+/// When a capability or a limit is not known, which creation has checked.
+pub fn process(description: &Description) -> Result<Process> {
+    let (config, host_config) = (&description.config, &description.host_config);
+    let security = security_options(&host_config.security_opt)?;
+    let capabilities = capabilities(host_config)?;
+    Ok(Process {
+        args: config.args(),
+        env: environment(description),
+        cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+        user: config.user.clone(),
+        terminal: config.tty.then_some(WindowSize { columns: 80, rows: 24 }),
+        capabilities: capabilities.0,
+        seccomp: Vec::new(),
+        no_new_privileges: security.no_new_privileges,
+        rlimits: limits::rlimits(&host_config.ulimits)?,
+        init: host_config.init,
+    })
+}
+
+fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
+    if host_config.privileged {
+        return Ok(Capabilities::ALL);
+    }
+    Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)
+}
+
+/// Docker's own variables, under those of the container. One without `=` takes its variable away.
+fn environment(description: &Description) -> Vec<String> {
+    let config = &description.config;
+    let mut environment = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
+    if config.tty {
+        environment.push("TERM=xterm".to_owned());
+    }
+    for variable in &config.env {
+        let name = variable.split('=').next().unwrap_or_default();
+        let known = environment.iter_mut().find(|known| known.split('=').next() == Some(name));
+        match known {
+            Some(known) => known.clone_from(variable),
+            None => environment.push(variable.clone()),
+        }
+    }
+    environment.retain(|variable| variable.contains('='));
+    environment
+}
+
+#[cfg(test)]
+#[path = "process_test.rs"]
+mod tests;

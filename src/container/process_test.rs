@@ -1,0 +1,58 @@
+use super::*;
+use crate::container::Config;
+
+fn description(config: Config, host_config: HostConfig) -> Description {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let json = serde_json::json!({
+        "Id": "a".repeat(64), "Name": "web", "Created": "", "Image": digest,
+        "Config": config, "HostConfig": host_config,
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn the_environment_is_docker_s_then_the_container_s() {
+    let config = Config {
+        hostname: "h".to_owned(),
+        tty: true,
+        env: ["PATH=/bin", "A=1", "TERM"].map(str::to_owned).to_vec(),
+        ..Config::default()
+    };
+    let environment = environment(&description(config, HostConfig::default()));
+    assert_eq!(environment, ["PATH=/bin", "HOSTNAME=h", "A=1"]);
+}
+
+#[test]
+fn a_tmpfs_has_docker_s_options_unless_told_otherwise() {
+    assert_eq!(tmpfs("/t", "").options, ["rw", "noexec", "nosuid", "nodev"]);
+    assert_eq!(tmpfs("/t", "size=64m,exec").options, ["rw", "nosuid", "nodev", "size=64m", "exec"]);
+    assert_eq!(tmpfs("/t", "ro").options, ["noexec", "nosuid", "nodev", "ro"]);
+}
+
+#[test]
+fn limits_and_privileges_reach_the_agent() {
+    let host_config = HostConfig {
+        memory: 64 << 20,
+        nano_cpus: 1_500_000_000,
+        pids_limit: Some(7),
+        privileged: true,
+        ..HostConfig::default()
+    };
+    let description = description(Config::default(), host_config);
+    let limits = container(&description, Vec::new()).limits;
+    assert_eq!(limits, Limits { memory: Some(64 << 20), cpu_millis: Some(1500), pids: Some(7) });
+    let process = process(&description).unwrap();
+    assert_eq!(process.capabilities, Capabilities::ALL.0);
+    assert_eq!(process.cwd, "/");
+}
+
+#[test]
+fn security_options_are_known_or_refused() {
+    let read = |options: &[&str]| {
+        security_options(&options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
+    };
+    assert!(read(&["no-new-privileges"]).unwrap().no_new_privileges);
+    assert!(read(&["no-new-privileges:true"]).unwrap().no_new_privileges);
+    assert!(read(&["seccomp=unconfined"]).unwrap().unconfined);
+    assert!(read(&["apparmor=x"]).unwrap_err().to_string().contains("apparmor=x"));
+}
