@@ -18,7 +18,9 @@ use crate::{
     vm::{
         control::{KeeperMessage, Timings},
         keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task},
-        launch, log, timestamp,
+        launch, log,
+        signals::Signals,
+        timestamp,
     },
     vmm::{channel::Channel, monotonic_ns},
 };
@@ -81,7 +83,7 @@ struct Prepared {
     console: (OwnedFd, OwnedFd),
     log: log::Writer,
     listener: OwnedFd,
-    signals: OwnedFd,
+    signals: Signals,
 }
 
 impl Prepared {
@@ -128,7 +130,7 @@ impl Recorder {
     fn prepare(&self, tied: bool) -> Result<Prepared> {
         let (folder, description) = (&self.folder, &self.description);
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
-        let signals = signals().map_err(keeper)?;
+        let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
         let listener = folder.listen().map_err(keeper)?;
         let log = log::Writer::new(folder.open_log()?);
         let console = launch::console().map_err(keeper)?;
@@ -227,24 +229,4 @@ impl Record for Recorder {
         }
         self.write();
     }
-}
-
-/// Signals that end the container, as a descriptor.
-fn signals() -> io::Result<OwnedFd> {
-    // SAFETY: an all-zero set is valid memory for the calls below, which only fill it.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is ours. Blocking signals in a process with one thread concerns nobody else.
-    let descriptor = unsafe {
-        libc::sigemptyset(&mut set);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-            libc::sigaddset(&mut set, signal);
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-        libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-    };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

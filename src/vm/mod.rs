@@ -8,4 +8,5 @@ pub mod control;
 pub mod keeper;
 pub mod launch;
 pub mod log;
+pub mod signals;
 pub mod timestamp;

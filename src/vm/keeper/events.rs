@@ -12,7 +12,10 @@ use super::{
     poll::Source,
 };
 use crate::{
-    vm::control::{ClientMessage, KeeperMessage, Stream},
+    vm::{
+        control::{ClientMessage, KeeperMessage, Stream},
+        signals::Signals,
+    },
     vmm::{
         channel::{Channel, Received},
         control::VmmMessage,
@@ -335,9 +338,7 @@ impl Keeper {
 
     /// A signal to the keeper asks the process to end; a second one is impatient.
     fn read_signal(&mut self) {
-        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
-        let Some(signals) = &self.signals else { return };
-        if rustix::io::read(signals, &mut info).is_ok() {
+        if self.signals.as_ref().and_then(Signals::next).is_some() {
             if self.stopping { self.kill() } else { self.stop(None, None) }
         }
     }

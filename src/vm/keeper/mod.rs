@@ -38,6 +38,7 @@ use super::{
     control::{KeeperMessage, Stream, Timings},
     launch::Vmm,
     log,
+    signals::Signals,
 };
 use crate::vmm::{
     channel::Channel,
@@ -107,8 +108,8 @@ pub struct Doors {
     pub listener: Option<OwnedFd>,
     /// The front end that started the keeper.
     pub first: Option<OwnedFd>,
-    /// A `signalfd`: each signal asks for the container's end.
-    pub signals: Option<OwnedFd>,
+    /// Each signal asks for the container's end.
+    pub signals: Option<Signals>,
 }
 
 /// How far the container is.
@@ -162,7 +163,7 @@ pub struct Keeper {
     next_client: u64,
     tied: Option<ClientId>,
     listener: Option<OwnedFd>,
-    signals: Option<OwnedFd>,
+    signals: Option<Signals>,
     console: Tail,
     log: log::Writer,
     log_error: Option<String>,

@@ -1,0 +1,275 @@
+//! The options that make a container, as `run` and `create` have them.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::refused::Refused;
+use crate::{
+    config::Size,
+    container::{Config, ContainerName, Error, HostConfig, Request, Result, limits},
+};
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// Whether it is there or not
+    Always,
+    /// When it is not there
+    Missing,
+    /// Not at all
+    Never,
+}
+
+/// What to run, and how.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<ContainerName>,
+    /// Keep the input open, even if not attached
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Attach to stdin, stdout or stderr
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
+    pub attach: Vec<String>,
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Set an environment variable, or pass on one that is set here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Working directory in the container
+    #[arg(short, long, value_name = "DIRECTORY", default_value = "")]
+    workdir: String,
+    /// User name or id, and group name or id
+    #[arg(short, long, value_name = "USER[:GROUP]", default_value = "")]
+    user: String,
+    /// Most memory the container may use
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Number of CPUs
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u64>,
+    /// Most processes; -1 is no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// Command that the arguments are given to, instead of the image's
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+    /// Host name of the container
+    #[arg(short = 'h', long, value_name = "NAME", default_value = "")]
+    hostname: String,
+    /// Make the container's root read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Mount a tmpfs
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Size of /dev/shm (64m by default)
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<Size>,
+    /// Add a capability
+    #[arg(long, value_name = "NAME")]
+    cap_add: Vec<String>,
+    /// Drop a capability
+    #[arg(long, value_name = "NAME")]
+    cap_drop: Vec<String>,
+    /// Give the container every privilege in its VM
+    #[arg(long)]
+    privileged: bool,
+    /// no-new-privileges, or seccomp=unconfined
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Set a resource limit
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// Run an init that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Set a label
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Signal that stops the container
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds before a container that is to stop is killed
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    stop_timeout: Option<i64>,
+    /// Write the container's id to a new file
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// When to pull the image
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub pull: Pull,
+    /// Do not show a pull's progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    refused: Refused,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// The image, and the command to run in it
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    image_and_command: Vec<String>,
+}
+
+impl Options {
+    /// The image, as it was asked for.
+    pub fn image(&self) -> &str {
+        self.image_and_command.first().map_or("", String::as_str)
+    }
+
+    /// What is asked of the container.
+    ///
+    /// # Errors
+    /// When an option is not built yet, or makes no sense.
+    pub fn request(&self, attached: &Attached) -> Result<Request> {
+        self.refused.check().map_err(Error::Invalid)?;
+        let command = &self.image_and_command[1..];
+        let config = Config {
+            hostname: self.hostname.clone(),
+            user: self.user.clone(),
+            attach_stdin: attached.stdin,
+            attach_stdout: attached.stdout,
+            attach_stderr: attached.stderr,
+            tty: self.tty,
+            open_stdin: self.interactive,
+            stdin_once: self.interactive && attached.stdin,
+            env: self.environment()?,
+            cmd: (!command.is_empty()).then(|| command.to_vec()),
+            image: self.image().to_owned(),
+            working_dir: self.workdir.clone(),
+            entrypoint: self.entrypoint.clone().map(|entrypoint| vec![entrypoint]),
+            labels: pairs(&self.label, '='),
+            stop_signal: self.stop_signal.clone(),
+            stop_timeout: self.stop_timeout,
+        };
+        let host_config = HostConfig {
+            memory: self.memory.map_or(0, |size| size.0),
+            nano_cpus: self.cpus.unwrap_or(0),
+            pids_limit: self.pids_limit()?,
+            readonly_rootfs: self.read_only,
+            tmpfs: pairs(&self.tmpfs, ':'),
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            privileged: self.privileged,
+            init: self.init,
+            auto_remove: self.rm,
+            shm_size: self.shm_size.map_or(64 * Size::MIB, |size| size.0),
+            ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
+            security_opt: self.security_opt.clone(),
+            ..HostConfig::default()
+        };
+        Ok(Request { name: self.name.clone(), config, host_config })
+    }
+
+    fn pids_limit(&self) -> Result<Option<u32>> {
+        match self.pids_limit {
+            None | Some(0 | -1) => Ok(None),
+            Some(limit) => {
+                u32::try_from(limit).map(Some).map_err(|_| Error::Invalid(format!("invalid PIDs limit: {limit}")))
+            }
+        }
+    }
+
+    /// Variables of the files, then of the command line; a later one wins.
+    fn environment(&self) -> Result<Vec<String>> {
+        let mut environment: Vec<String> = Vec::new();
+        let mut add = |variable: String| {
+            let name = variable.split('=').next();
+            environment.retain(|known| known.split('=').next() != name);
+            environment.push(variable);
+        };
+        for path in &self.env_file {
+            let text = std::fs::read(path).map_err(Error::file("cannot read", path))?;
+            let text = String::from_utf8(text).map_err(|_| {
+                Error::Invalid(format!("invalid env file ({}): it is not UTF-8", path.display()))
+            })?;
+            for line in text.trim_start_matches('\u{feff}').lines() {
+                let line = line.trim_start();
+                if !line.is_empty() && !line.starts_with('#') {
+                    let name = line.split('=').next().unwrap_or_default();
+                    if name.is_empty() || name.contains(char::is_whitespace) {
+                        return Err(Error::Invalid(format!(
+                            "invalid env file ({}): variable '{name}' contains whitespaces or has no name",
+                            path.display()
+                        )));
+                    }
+                    from_here(line).into_iter().for_each(&mut add);
+                }
+            }
+        }
+        for variable in &self.env {
+            if variable.is_empty() || variable.starts_with('=') {
+                return Err(Error::Invalid(format!("invalid environment variable: {variable}")));
+            }
+            from_here(variable).into_iter().for_each(&mut add);
+        }
+        Ok(environment)
+    }
+}
+
+/// A variable as it is, or one without a value as it is set here, if it is.
+fn from_here(variable: &str) -> Option<String> {
+    if variable.contains('=') {
+        return Some(variable.to_owned());
+    }
+    std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
+}
+
+fn pairs(texts: &[String], separator: char) -> BTreeMap<String, String> {
+    texts
+        .iter()
+        .map(|text| text.split_once(separator).unwrap_or((text, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// CPUs in billionths.
+fn parse_cpus(text: &str) -> Result<u64, String> {
+    let cpus: f64 = text.parse().map_err(|_| "write a number of CPUs, such as 1.5".to_owned())?;
+    if cpus.is_finite() && (0.0..=1e6).contains(&cpus) {
+        Ok((cpus * 1e9).round() as u64)
+    } else {
+        Err("write a number of CPUs, such as 1.5".to_owned())
+    }
+}
+
+/// The streams that a front end attaches to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Its input.
+    pub stdin: bool,
+    /// Its output.
+    pub stdout: bool,
+    /// Its errors.
+    pub stderr: bool,
+}
+
+impl Attached {
+    /// What these options ask for, when not detached.
+    pub fn of(options: &Options) -> Self {
+        let asked = |stream: &str| options.attach.iter().any(|name| name.eq_ignore_ascii_case(stream));
+        if options.attach.is_empty() {
+            Self { stdin: options.interactive, stdout: true, stderr: true }
+        } else {
+            Self {
+                stdin: asked("stdin") && options.interactive,
+                stdout: asked("stdout"),
+                stderr: asked("stderr"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "options_test.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! Options of `docker run` that hull does not have yet: known, so that each is refused by name and none ignored.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+/// An option that is not built yet.
+struct Option {
+    name: &'static str,
+    short: char,
+    /// A flag without a value.
+    flag: bool,
+    reason: &'static str,
+}
+
+const fn value(name: &'static str, reason: &'static str) -> Option {
+    Option { name, short: '\0', flag: false, reason }
+}
+
+const fn flag(name: &'static str, reason: &'static str) -> Option {
+    Option { name, short: '\0', flag: true, reason }
+}
+
+const fn short(name: &'static str, short: char, reason: &'static str) -> Option {
+    Option { name, short, flag: false, reason }
+}
+
+const NETWORK: &str = "networking is not built yet";
+const SHARE: &str = "volumes and bind mounts are not built yet";
+const HEALTH: &str = "health checks are not built yet";
+const CPU: &str = "only --cpus limits CPU time so far";
+const MEMORY: &str = "only --memory limits memory so far";
+const DISK: &str = "limits of block devices are not built yet";
+const DEVICE: &str = "a container has no devices of the host: it runs in a VM of its own";
+const NAMESPACE: &str = "a container's namespaces are always its own so far";
+const WINDOWS: &str = "it is for Windows containers";
+const LOG: &str = "there is one kind of log so far";
+
+const REFUSED: &[Option] = &[
+    value("add-host", NETWORK),
+    value("annotation", "annotations are not built yet"),
+    value("blkio-weight", DISK),
+    value("blkio-weight-device", DISK),
+    value("cgroup-parent", "a container's cgroup is in a VM of its own"),
+    value("cgroupns", NAMESPACE),
+    value("cpu-count", WINDOWS),
+    value("cpu-percent", WINDOWS),
+    value("cpu-period", CPU),
+    value("cpu-quota", CPU),
+    value("cpu-rt-period", CPU),
+    value("cpu-rt-runtime", CPU),
+    short("cpu-shares", 'c', CPU),
+    value("cpuset-cpus", CPU),
+    value("cpuset-mems", CPU),
+    value("device", DEVICE),
+    value("device-cgroup-rule", DEVICE),
+    value("device-read-bps", DISK),
+    value("device-read-iops", DISK),
+    value("device-write-bps", DISK),
+    value("device-write-iops", DISK),
+    flag("disable-content-trust", "images are not signed here"),
+    value("dns", NETWORK),
+    value("dns-option", NETWORK),
+    value("dns-search", NETWORK),
+    value("domainname", NETWORK),
+    value("expose", NETWORK),
+    value("gpus", DEVICE),
+    value("group-add", "additional groups are not built yet"),
+    value("health-cmd", HEALTH),
+    value("health-interval", HEALTH),
+    value("health-retries", HEALTH),
+    value("health-start-interval", HEALTH),
+    value("health-start-period", HEALTH),
+    value("health-timeout", HEALTH),
+    value("io-maxbandwidth", WINDOWS),
+    value("io-maxiops", WINDOWS),
+    value("ip", NETWORK),
+    value("ip6", NETWORK),
+    value("ipc", NAMESPACE),
+    value("isolation", WINDOWS),
+    value("kernel-memory", MEMORY),
+    value("label-file", "use --label"),
+    value("link", NETWORK),
+    value("link-local-ip", NETWORK),
+    value("log-driver", LOG),
+    value("log-opt", LOG),
+    value("mac-address", NETWORK),
+    value("memory-reservation", MEMORY),
+    value("memory-swap", MEMORY),
+    value("memory-swappiness", MEMORY),
+    value("mount", SHARE),
+    value("network", NETWORK),
+    value("net", NETWORK),
+    value("network-alias", NETWORK),
+    value("net-alias", NETWORK),
+    flag("no-healthcheck", HEALTH),
+    flag("oom-kill-disable", MEMORY),
+    value("oom-score-adj", MEMORY),
+    value("pid", NAMESPACE),
+    value("platform", "a guest runs linux/amd64 only"),
+    short("publish", 'p', NETWORK),
+    Option { name: "publish-all", short: 'P', flag: true, reason: NETWORK },
+    value("restart", "restart policies are not built yet"),
+    value("runtime", "there is one runtime: a VM"),
+    value("storage-opt", "the size of a writable layer cannot be set yet"),
+    value("sysctl", "kernel parameters are not built yet"),
+    flag("use-api-socket", "there is no Docker API yet"),
+    value("userns", NAMESPACE),
+    value("uts", NAMESPACE),
+    short("volume", 'v', SHARE),
+    value("volume-driver", SHARE),
+    value("volumes-from", SHARE),
+];
+
+/// What asks for what is there anyway.
+const GRANTED: &[(&str, &str)] = &[
+    ("network", "none"),
+    ("net", "none"),
+    ("restart", "no"),
+    ("platform", "linux/amd64"),
+    ("platform", "linux"),
+    ("ipc", "private"),
+    ("cgroupns", "private"),
+];
+
+/// The refused options that were used anyway.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Vec<String>);
+
+impl Refused {
+    /// Refuses what was used.
+    pub fn check(&self) -> Result<(), String> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0.join("\n")) }
+    }
+}
+
+impl FromArgMatches for Refused {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut refused = Self::default();
+        refused.update_from_arg_matches(matches)?;
+        Ok(refused)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let used = |option: &&Option| {
+            if option.flag {
+                return matches.get_flag(option.name);
+            }
+            let mut values = matches.get_many::<String>(option.name).into_iter().flatten();
+            values.any(|value| !GRANTED.contains(&(option.name, value.as_str())))
+        };
+        self.0 =
+            REFUSED.iter().filter(used).map(|option| format!("--{}: {}", option.name, option.reason)).collect();
+        Ok(())
+    }
+}
+
+impl Args for Refused {
+    fn augment_args(command: Command) -> Command {
+        command.args(REFUSED.iter().map(|option| {
+            let action = if option.flag { ArgAction::SetTrue } else { ArgAction::Append };
+            let argument = Arg::new(option.name).long(option.name).hide(true).action(action);
+            if option.short == '\0' { argument } else { argument.short(option.short) }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}

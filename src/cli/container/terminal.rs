@@ -1,0 +1,75 @@
+//! The front end's own terminal: made raw, and put back whatever happens.
+
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    sync::{Mutex, Once},
+};
+
+use hull_protocol::WindowSize;
+use rustix::{
+    stdio::stdin,
+    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr},
+};
+
+/// How the terminal was; also for a panic, which ends the process before anything is dropped.
+static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+
+static PANIC_HOOK: Once = Once::new();
+
+/// A raw terminal; put back when dropped.
+#[derive(Debug)]
+pub struct RawTerminal(());
+
+impl RawTerminal {
+    /// Makes standard input raw.
+    ///
+    /// # Errors
+    /// When it is no terminal.
+    pub fn enter() -> io::Result<Self> {
+        let saved = tcgetattr(stdin())?;
+        let mut raw = saved.clone();
+        raw.make_raw();
+        PANIC_HOOK.call_once(|| {
+            let previous = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore();
+                previous(panic);
+            }));
+        });
+        if let Ok(mut slot) = SAVED.lock() {
+            *slot = Some(saved);
+        }
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn restore() {
+    // A panic that holds the lock has not changed the terminal.
+    if let Ok(mut saved) = SAVED.try_lock()
+        && let Some(saved) = saved.take()
+    {
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &saved);
+    }
+}
+
+/// Size of the terminal, wherever one is.
+pub fn size() -> Option<WindowSize> {
+    let of = |descriptor: BorrowedFd<'_>| tcgetwinsize(descriptor).ok();
+    of(rustix::stdio::stdout())
+        .or_else(|| of(stdin()))
+        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
+        .map(|size| WindowSize { columns: size.ws_col, rows: size.ws_row })
+}
+
+/// Whether standard input is a terminal.
+pub fn is_input() -> bool {
+    isatty(stdin())
+}
