@@ -17,6 +17,8 @@ pub enum Verb {
     Mkerofs,
     /// Writes the manual pages into a folder
     Manual(super::completion::Manual),
+    /// Keeps a container from its start to its end
+    Keeper(super::container::Keeper),
     /// Runs the VM that a keeper describes on inherited descriptors
     Vmm,
 }
@@ -27,6 +29,7 @@ impl Verb {
         match self {
             Verb::Mkerofs => mkerofs(),
             Verb::Manual(verb) => verb.run(),
+            Verb::Keeper(verb) => verb.run(),
             Verb::Vmm => Ok(crate::vmm::run()),
         }
     }

@@ -2,6 +2,7 @@
 //! asked for and how its answer is shown.
 
 mod completion;
+pub mod container;
 mod doctor;
 pub mod image;
 mod internal;
@@ -22,6 +23,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
+    Container(container::Verb),
+    #[command(flatten)]
     Image(image::Verb),
     /// Work with images
     #[command(name = "image", subcommand)]
@@ -39,6 +42,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Container(verb) => verb.run(),
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),

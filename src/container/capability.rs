@@ -47,24 +47,6 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What Docker gives a container.
-const DEFAULT: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-
 /// A set of capabilities, a bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
@@ -84,9 +66,7 @@ impl Capabilities {
     }
 
     /// What Docker gives a container by default.
-    pub fn docker_default() -> Self {
-        DEFAULT.iter().filter_map(|name| Self::named(name)).fold(Self::NONE, Self::with)
-    }
+    pub const DOCKER: Self = Self(hull_protocol::defaults::CAPABILITIES);
 
     /// Both sets together.
     #[must_use]
@@ -110,7 +90,7 @@ impl Capabilities {
         let base = match (add_all, drop_all) {
             (true, _) => Self::ALL,
             (false, true) => Self::NONE,
-            (false, false) => Self::docker_default(),
+            (false, false) => Self::DOCKER,
         };
         Ok(Self((base.0 & !drop.0) | add.0))
     }

@@ -1,5 +1,6 @@
 //! Makes a container: what was asked for and what its image says become one description.
 
+use hull_protocol::defaults;
 use oci_spec::image::ImageConfiguration;
 
 use super::{
@@ -42,10 +43,11 @@ pub struct Created {
 pub fn create(store: &Store, image: &Image, request: Request, status: Status) -> Result<Created> {
     let mut config = with_image(request.config, &image.config)?;
     let mut host_config = request.host_config;
+    let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
     if !host_config.privileged {
-        host_config.masked_paths = process::MASKED_PATHS.map(str::to_owned).to_vec();
-        host_config.readonly_paths = process::READ_ONLY_PATHS.map(str::to_owned).to_vec();
+        host_config.masked_paths = owned(defaults::MASKED_PATHS);
+        host_config.readonly_paths = owned(defaults::READ_ONLY_PATHS);
     }
 
     let claim = store.claim(request.name.as_ref())?;
@@ -60,8 +62,8 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         config,
         host_config,
     };
-    let template = Assets::find().and_then(|assets| assets.data_disk());
-    let template = template.map_err(|error| Error::Missing(error.to_string()))?;
+    let template = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
+    let template = template.map_err(Error::missing)?;
     disk::make(&template, &claim.folder.file("data.img"))?;
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })

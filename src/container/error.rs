@@ -66,4 +66,9 @@ impl Error {
         let path = path.display().to_string();
         move |source| Self::File { action, path, source }
     }
+
+    /// For `map_err`: something of the host is missing.
+    pub fn missing(error: anyhow::Error) -> Self {
+        Self::Missing(format!("{error:#}"))
+    }
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
 use hull_protocol::Extent;
@@ -49,16 +50,17 @@ pub fn machine(
     console: &OwnedFd,
 ) -> Result<Machine> {
     let size = Host::this().vm_size(host_config)?;
-    let missing = |error: io::Error| Error::Missing(error.to_string());
-    let assets = Assets::find().map_err(missing)?;
+    let failed = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
+    let assets = Assets::find().map_err(Error::missing)?;
+    let open = |path: PathBuf| Assets::open(&path).map_err(Error::missing);
     let mut descriptors = Descriptors::default();
     let kvm = descriptors.add(open_kvm()?);
-    let kernel = descriptors.add(assets.kernel().map_err(missing)?);
-    let output = descriptors.add(console.as_fd().try_clone_to_owned().map_err(missing)?);
-    let rootfs = descriptors.add(assets.rootfs().map_err(missing)?);
+    let kernel = descriptors.add(open(assets.kernel())?);
+    let output = descriptors.add(console.as_fd().try_clone_to_owned().map_err(failed)?);
+    let rootfs = descriptors.add(open(assets.rootfs())?);
     let (mut layers, mut extents, mut offset) = (Vec::new(), Vec::new(), 0);
     for file in image.open_layers()? {
-        let length = file.metadata().map_err(missing)?.len().next_multiple_of(LAYER_ALIGNMENT);
+        let length = file.metadata().map_err(failed)?.len().next_multiple_of(LAYER_ALIGNMENT);
         extents.push(Extent { offset, length });
         offset += length;
         layers.push(descriptors.add(file));

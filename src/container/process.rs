@@ -1,6 +1,6 @@
 //! What the agent is told of a container and its process.
 
-use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize};
+use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
     Description, HostConfig,
@@ -9,23 +9,6 @@ use super::{
     limits,
 };
 
-/// Paths that show the guest too much; as Docker has them.
-pub const MASKED_PATHS: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-/// Paths that change the guest; as Docker has them.
-pub const READ_ONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 /// Where commands are looked for when nobody says.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Options of a tmpfs when only its path is given; as Docker has them.
@@ -80,7 +63,7 @@ pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
         privileged: host_config.privileged,
         user_namespace: false,
         shm_size: host_config.shm_size,
-        sysctls: Vec::new(),
+        sysctls: defaults::SYSCTLS.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
     }
 }
 
@@ -136,6 +119,7 @@ pub fn process(description: &Description) -> Result<Process> {
         no_new_privileges: security.no_new_privileges,
         rlimits: limits::rlimits(&host_config.ulimits)?,
         init: host_config.init,
+        oom_score_adj: 0,
     })
 }
 

@@ -35,18 +35,21 @@ fn known(text: &str) -> Option<Signal> {
     if let Some(index) = NAMES.iter().position(|known| *known == name) {
         return Some(index as u8 + 1);
     }
-    let real_time = |offset: &str| if offset.is_empty() { Some(0) } else { offset.parse::<u8>().ok() };
+    let offset = |rest: &str, sign: char| match rest.strip_prefix(sign).unwrap_or(rest) {
+        "" => Some(0),
+        digits => digits.parse::<u8>().ok(),
+    };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
-        REAL_TIME.0.checked_add(real_time(rest.strip_prefix('+').unwrap_or(rest))?)?
+        REAL_TIME.0.checked_add(offset(rest, '+')?)?
     } else if let Some(rest) = name.strip_prefix("RTMAX") {
-        REAL_TIME.1.checked_sub(real_time(rest.strip_prefix('-').unwrap_or(rest))?)?
+        REAL_TIME.1.checked_sub(offset(rest, '-')?)?
     } else {
-        match name {
-            "IOT" => 6,
-            "CLD" => 17,
-            "POLL" => 29,
-            _ => return None,
-        }
+        return match name {
+            "IOT" => Some(6),
+            "CLD" => Some(17),
+            "POLL" => Some(29),
+            _ => None,
+        };
     };
     (REAL_TIME.0..=REAL_TIME.1).contains(&number).then_some(number)
 }

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 mod detach;
+mod keeper;
 mod options;
 mod refused;
 mod run;
 mod session;
 mod terminal;
 mod timings;
+
+pub use keeper::Keeper;
 
 /// Verbs that stand on their own.
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use hull_protocol::defaults::SHM_SIZE;
+
 use super::refused::Refused;
 use crate::{
     config::Size,
@@ -163,7 +165,7 @@ impl Options {
             privileged: self.privileged,
             init: self.init,
             auto_remove: self.rm,
-            shm_size: self.shm_size.map_or(64 * Size::MIB, |size| size.0),
+            shm_size: self.shm_size.map_or(SHM_SIZE, |size| size.0),
             ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
             security_opt: self.security_opt.clone(),
             ..HostConfig::default()
@@ -174,9 +176,9 @@ impl Options {
     fn pids_limit(&self) -> Result<Option<u32>> {
         match self.pids_limit {
             None | Some(0 | -1) => Ok(None),
-            Some(limit) => {
-                u32::try_from(limit).map(Some).map_err(|_| Error::Invalid(format!("invalid PIDs limit: {limit}")))
-            }
+            Some(limit) => u32::try_from(limit)
+                .map(Some)
+                .map_err(|_| Error::Invalid(format!("invalid PIDs limit: {limit}"))),
         }
     }
 

@@ -147,8 +147,11 @@ impl FromArgMatches for Refused {
             let mut values = matches.get_many::<String>(option.name).into_iter().flatten();
             values.any(|value| !GRANTED.contains(&(option.name, value.as_str())))
         };
-        self.0 =
-            REFUSED.iter().filter(used).map(|option| format!("--{}: {}", option.name, option.reason)).collect();
+        self.0 = REFUSED
+            .iter()
+            .filter(used)
+            .map(|option| format!("--{}: {}", option.name, option.reason))
+            .collect();
         Ok(())
     }
 }

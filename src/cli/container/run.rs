@@ -11,10 +11,16 @@ use super::{
     terminal, timings,
 };
 use crate::{
-    container::{self, Created, Error, Result, state::{Status, Store}},
+    container::{
+        self, Created, Error, Result,
+        state::{Status, Store},
+    },
     image::{self, Image},
     vm::control::KeeperMessage,
-    vmm::{channel::{Channel, Received}, monotonic_ns},
+    vmm::{
+        channel::{Channel, Received},
+        monotonic_ns,
+    },
 };
 
 /// Run a command in a new container
@@ -106,13 +112,15 @@ fn find_image(name: &str, pull: Pull) -> Result<Image> {
 /// Writes the container's id to a file that must not exist yet.
 fn write_id(path: &Path, id: &str) -> Result<()> {
     let file = std::fs::File::options().write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(id.as_bytes())).map_err(Error::file("cannot write the id to", path))
+    file.and_then(|mut file| file.write_all(id.as_bytes()))
+        .map_err(Error::file("cannot write the id to", path))
 }
 
 /// Waits for the start of a container that is to run in the background.
 fn await_start(channel: &Channel, id: &str) -> Result<ExitCode> {
     loop {
-        let received = channel.receive().map_err(|error| Error::Keeper(format!("does not answer: {error}")))?;
+        let received =
+            channel.receive().map_err(|error| Error::Keeper(format!("does not answer: {error}")))?;
         match received {
             Received::Message(KeeperMessage::Started, _) => {
                 println!("{id}");
