@@ -121,7 +121,7 @@ impl MmioTransport {
         let mut registers = lock(&self.registers);
         let status = self.status();
         match offset as u32 {
-            VIRTIO_MMIO_STATUS => return self.write_status(&mut registers, value),
+            VIRTIO_MMIO_STATUS => self.write_status(&mut registers, value),
             VIRTIO_MMIO_DEVICE_FEATURES_SEL => registers.device_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => registers.driver_features_select = value,
             VIRTIO_MMIO_QUEUE_SEL => registers.queue_select = value,
