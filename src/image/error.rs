@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::BadDigest;
 use super::reference::BadReference;
-use super::{Digest, erofs};
+use super::{Digest, Platform, erofs};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the store, or one that was given, cannot be read or written.
-    #[error("{what} {path:?}: {source}")]
+    #[error("{what} {path:?}")]
     File {
         /// What was attempted, such as `cannot open`.
         what: &'static str,
@@ -31,11 +31,33 @@ pub enum Error {
     #[error(transparent)]
     Digest(#[from] BadDigest),
     /// Several images have an ID that begins so.
-    #[error("the ID prefix \"{0}\" is ambiguous: {1} images begin with it; give more digits")]
+    #[error("the ID \"{0}\" is ambiguous: {1} images have one that begins so; give more digits")]
     Ambiguous(String, usize),
     /// Neither a name nor an ID of an image that is here.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// Another hull has had the store's lock for too long.
+    #[error("{0:?} is locked by another hull command for a minute now; wait for it or end it")]
+    Locked(PathBuf),
+    /// An image in use, or with several names, was to be removed.
+    #[error("conflict: unable to delete {0} {1}")]
+    Conflict(String, String),
+    /// Not for the wanted platform.
+    #[error("image is for {}, this host is {wanted}", list(there))]
+    Platform {
+        /// The platforms there are.
+        there: Vec<Platform>,
+        /// The wanted one.
+        wanted: Platform,
+    },
+    /// JSON or an archive that is not what it should be.
+    #[error("{what}: {reason}")]
+    Malformed {
+        /// What it is.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Content is not what its digest says.
     #[error("{what} has the wrong digest: it should be {expected} and is {actual}")]
     WrongDigest {
@@ -46,8 +68,16 @@ pub enum Error {
         /// The digest it has.
         actual: Digest,
     },
+    /// A layer's blob cannot be read to its end.
+    #[error("cannot read {what}")]
+    Read {
+        /// Which content.
+        what: String,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// A layer is no tar archive that can become a file system.
-    #[error("layer {layer}: {source}")]
+    #[error("{layer}")]
     Layer {
         /// The layer, by digest or by its name in the archive.
         layer: String,
@@ -61,5 +91,16 @@ impl Error {
     pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::File { what, path, source }
+    }
+
+    pub(crate) fn malformed(what: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::Malformed { what: what.into(), reason: reason.into() }
+    }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    match platforms {
+        [] => "no platform it names".to_owned(),
+        several => several.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -14,14 +14,19 @@
 //! # Ok(()) }
 //! ```
 
+mod compression;
 mod digest;
 pub mod erofs;
 mod error;
+pub mod load;
+pub mod manifest;
+mod platform;
 pub mod reference;
 pub mod store;
 pub mod tar;
 
 pub use digest::Digest;
 pub use error::{Error, Result};
+pub use platform::Platform;
 pub use reference::Reference;
 pub use store::{Image, Layer, Store};

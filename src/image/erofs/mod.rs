@@ -37,7 +37,7 @@ pub const MAX_MEMORY: usize = 512 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The image cannot be written.
-    #[error("cannot write the file system: {0}")]
+    #[error("cannot write the file system")]
     Write(#[source] io::Error),
     /// The archive cannot be read.
     #[error(transparent)]

@@ -1,11 +1,39 @@
 //! The content-addressed store of images.
+//!
+//! | in the store's folder | what |
+//! | --- | --- |
+//! | `blobs/sha256/<digest>` | manifests, configurations and layers as they came |
+//! | `layers/<DiffID>.erofs` | every layer as a file system; a cache, made again from the blob where missing |
+//! | `images.json` | which images there are, and their names |
+//! | `images.lock` | held for the moment in which that is read (shared) or changed (exclusively) |
+//! | `ingest.lock` | held shared by whoever adds content; exclusively by who removes what is not in use |
+//! | `temporary/` | content that is being added |
+//!
+//! Content appears under its final name complete and checked, by a rename, and an image is in `images.json` only after
+//! all of its content. So a process can die anywhere: what it leaves is in `temporary/`, or is content that no image
+//! uses, and the next process that finds `ingest.lock` free removes it. A lock held is a process alive; nothing
+//! looks at process numbers.
 
-use std::fs::File;
+mod collect;
+mod ingest;
+mod lock;
+mod lookup;
+mod metadata;
+
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 
 use super::{Digest, Error, Reference, Result};
+pub use collect::{Removed, User};
+pub use ingest::{Expected, Ingest, Ingested, Spooled};
+use lock::{Lock, Mode};
+use metadata::{Metadata, Name};
+
+const TEMP: &str = "temporary";
+const BLOBS: &str = "blobs/sha256";
+const LAYERS: &str = "layers";
 
 /// The images of one user.
 #[derive(Debug, Clone)]
@@ -30,6 +58,7 @@ pub struct Image {
     pub config_json: String,
     /// Its layers, lowest first.
     pub layers: Vec<Layer>,
+    store: Store,
 }
 
 /// A layer of an image in the store.
@@ -41,7 +70,7 @@ pub struct Layer {
     pub blob: Digest,
     /// Its EROFS image.
     pub path: PathBuf,
-    /// The size of that in bytes, a multiple of 4096.
+    /// The size of that in bytes, a multiple of 4096; 0 if it has to be made again.
     pub size: u64,
 }
 
@@ -55,10 +84,16 @@ impl Store {
         Self::open_at(&root.unwrap_or_else(|| PathBuf::from("/var/lib/hull")))
     }
 
-    /// Opens the store in folder `root`. It is made if absent.
+    /// Opens the store in folder `root`. It is made if absent. What dead processes left half-done is removed.
     pub fn open_at(root: &Path) -> Result<Store> {
-        std::fs::create_dir_all(root).map_err(Error::file("cannot make folder", root))?;
-        Ok(Store { root: root.to_owned() })
+        for folder in [BLOBS, LAYERS, TEMP] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(Error::file("cannot make folder", &folder))?;
+        }
+        let root = root.canonicalize().map_err(Error::file("cannot open folder", root))?;
+        let store = Store { root };
+        store.sweep()?;
+        Ok(store)
     }
 
     /// The store's folder.
@@ -66,24 +101,49 @@ impl Store {
         &self.root
     }
 
-    /// The image with this name, or `None`.
-    pub fn resolve(&self, _reference: &Reference) -> Result<Option<Image>> {
-        Ok(None)
+    /// Gives the image `id` another name; the one that had it loses it.
+    pub fn tag(&self, id: Digest, name: &Reference) -> Result<()> {
+        self.change(|metadata| {
+            if !metadata.images.contains_key(&id) {
+                return Err(Error::NotFound(id.to_string()));
+            }
+            metadata.names.insert(Name(name.clone()), id);
+            Ok(())
+        })
     }
 
-    /// The image that a person means by `name`: a name with or without tag or digest, or an ID or the beginning of one.
-    pub fn find(&self, _name: &str) -> Result<Option<Image>> {
-        let _ = &self.root;
-        Ok(None)
+    /// Reads the list of images under the shared lock, and `read`s what belongs to it.
+    fn view<T>(&self, read: impl FnOnce(&Metadata) -> Result<T>) -> Result<T> {
+        let _lock = Lock::wait(&self.root.join("images.lock"), Mode::Shared)?;
+        read(&Metadata::read(&self.root)?)
+    }
+
+    /// Changes the list of images; nothing changes if `change` fails.
+    fn change<T>(&self, change: impl FnOnce(&mut Metadata) -> Result<T>) -> Result<T> {
+        let _lock = Lock::wait(&self.root.join("images.lock"), Mode::Exclusive)?;
+        let mut metadata = Metadata::read(&self.root)?;
+        let result = change(&mut metadata)?;
+        metadata.write(&self.root)?;
+        Ok(result)
+    }
+
+    /// Where the blob of this digest is, if it is there.
+    pub(super) fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.root.join(BLOBS).join(digest.hex())
+    }
+
+    /// Where the layer with this DiffID is, if it is there.
+    pub(super) fn layer_path(&self, diff_id: Digest) -> PathBuf {
+        self.root.join(LAYERS).join(format!("{}.erofs", diff_id.hex()))
     }
 }
 
-impl Image {
-    /// Opens every layer's EROFS image, lowest first. An open file stays whole whatever is removed from the store.
-    /// A layer that is missing is made again from its blob.
-    pub fn open_layers(&self) -> Result<Vec<File>> {
-        let open =
-            |layer: &Layer| File::open(&layer.path).map_err(Error::file("cannot open layer", &layer.path));
-        self.layers.iter().map(open).collect()
-    }
+/// Makes the names in a folder durable.
+fn sync_folder(folder: &Path) -> Result<()> {
+    let open = File::open(folder).and_then(|folder| folder.sync_all());
+    open.map_err(Error::file("cannot write", folder))
 }
+
+#[cfg(test)]
+#[path = "store_test.rs"]
+mod tests;

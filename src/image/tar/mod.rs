@@ -8,7 +8,7 @@ mod header;
 mod pax;
 mod sparse;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 pub use self::sparse::Segment;
 use header::{BLOCK, Header};
@@ -140,6 +140,11 @@ impl<R: Read> Archive<R> {
         self.source
     }
 
+    /// How far the source was read, in bytes: after [`next`](Self::next), where the member's data begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next member, or `None` at the end of the archive. What is unread of the last one's data is skipped.
     pub fn next(&mut self) -> Result<Option<Member>, Error> {
         self.skip_rest()?;
@@ -258,13 +263,29 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), Error> {
-        let mut rest = std::mem::take(&mut self.data) + std::mem::take(&mut self.padding);
         let mut scratch = [0; 16 << 10];
-        while rest > 0 {
-            let n = rest.min(scratch.len() as u64);
+        while self.data > 0 {
+            let n = self.data.min(scratch.len() as u64);
             self.fill_fully(&mut scratch[..n as usize])?;
-            rest -= n;
+            self.data -= n;
         }
+        // Some writers leave out the last member's padding, as they do the end-of-archive mark.
+        let padding = std::mem::take(&mut self.padding) as usize;
+        match self.fill(&mut scratch[..padding]) {
+            Err(Error::CutShort(_)) => self.ended = true,
+            other => drop(other?),
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// Goes over the current member's data without reading it. Beyond the source's end this goes unnoticed.
+    pub fn skip_data(&mut self) -> Result<(), Error> {
+        let rest = std::mem::take(&mut self.data) + std::mem::take(&mut self.padding);
+        let offset = i64::try_from(rest).map_err(|_| Error::CutShort(self.position))?;
+        self.source.seek_relative(offset)?;
+        self.position += rest;
         Ok(())
     }
 }
