@@ -54,8 +54,8 @@ impl Input {
         }
     }
 
-    /// Watches for input, or stops doing so while there is no room for it.
-    pub(crate) fn watch(&mut self, poll: &PollSet, token: u64, wanted: bool) {
+    /// Watches for input, or stops doing so while there is no room for it; returns whether it is watched.
+    pub(crate) fn watch(&mut self, poll: &PollSet, token: u64, wanted: bool) -> bool {
         if wanted && !self.watched {
             // What cannot be watched (a file on disk) is read to its end whenever there is room.
             self.watched = poll.add(&self.fd, token, EventSet::IN).is_ok();
@@ -63,6 +63,7 @@ impl Input {
             poll.remove(&self.fd);
             self.watched = false;
         }
+        self.watched
     }
 }
 

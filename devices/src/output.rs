@@ -66,7 +66,7 @@ impl Output {
     }
 
     /// Writes what the reader takes and keeps the rest, as far as there is room. What it refuses for good is lost.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.remember(bytes);
         let written = if self.has_pending() { 0 } else { self.write_now(bytes) };
         let rest = &bytes[written..];
@@ -74,7 +74,7 @@ impl Output {
     }
 
     /// Writes what is pending, as far as the reader takes it.
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn flush_pending(&mut self) {
         while self.has_pending() {
             let first = self.pending.as_slices().0;
             let written = self.write_now(first);
@@ -121,6 +121,18 @@ impl Output {
         let excess = (self.tail.len() + bytes.len()).saturating_sub(TAIL_SIZE);
         self.tail.drain(..excess);
         self.tail.extend(bytes);
+    }
+}
+
+/// For what writes and does not care what becomes of it.
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ impl Console {
                     self.transmit();
                 }
                 OUTPUT => {
-                    self.output.flush();
+                    self.output.flush_pending();
                     self.transmit();
                 }
                 _ => {}
@@ -58,7 +58,7 @@ impl Console {
                     if length == 0 {
                         return Served::Later;
                     }
-                    self.output.write(&chunk[..length]);
+                    self.output.put(&chunk[..length]);
                     self.taken += length;
                 }
                 self.taken = 0;
@@ -76,7 +76,8 @@ impl Console {
         let Some(input) = &mut self.input else { return };
         let Some((Queues { receive: queue, .. }, _)) = &mut self.running else {
             // Not before there is a driver that takes it.
-            return input.watch(&self.poll, INPUT, false);
+            input.watch(&self.poll, INPUT, false);
+            return;
         };
         let mut chunk = [0; CHUNK];
         let mut ended = false;

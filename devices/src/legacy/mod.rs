@@ -5,5 +5,9 @@ mod serial;
 mod sleep;
 
 pub use i8042::{I8042, I8042_BASE, I8042_SIZE};
-pub use serial::{SERIAL_SIZE, Serial};
+pub use serial::{SERIAL_SIZE, Serial, SerialState};
 pub use sleep::{SLEEP_SIZE, SLEEP_TYPE_S5, SleepRegisters};
+
+#[cfg(test)]
+#[path = "legacy_test.rs"]
+mod tests;
