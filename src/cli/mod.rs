@@ -6,6 +6,8 @@ pub mod container;
 mod doctor;
 pub mod image;
 mod internal;
+pub mod terminal;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ enum Command {
     /// Work with images
     #[command(name = "image", subcommand)]
     ImageGroup(image::GroupVerb),
+    /// Work with plain VMs
+    #[command(subcommand)]
+    Vm(vm::Verb),
     /// Say what this host has for hull, and what to do about what is missing
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
@@ -45,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Container(verb) => verb.run(),
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
+        Command::Vm(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),
         Command::Internal(verb) => verb.run(),

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
-    process::Command,
 };
 
 use super::{
@@ -88,9 +87,12 @@ struct Prepared {
 
 impl Prepared {
     fn run(self, record: Recorder, front_end: OwnedFd, keeper_ns: u64) {
-        let mut program = Command::new("/proc/self/exe");
-        program.args(["internal", "vmm"]);
-        match launch::spawn(program, &self.machine.config, self.machine.descriptors, self.console) {
+        match launch::spawn(
+            launch::vmm_program(),
+            &self.machine.config,
+            self.machine.descriptors,
+            self.console,
+        ) {
             Ok(vmm) => {
                 let doors = Doors {
                     listener: Some(self.listener),

@@ -53,6 +53,13 @@ impl Descriptors {
     }
 }
 
+/// This program again, as a VMM.
+pub fn vmm_program() -> Command {
+    let mut program = Command::new("/proc/self/exe");
+    program.args(["internal", "vmm"]);
+    program
+}
+
 /// The pipe for a guest's console: the keeper's end, which never blocks it, and the VMM's.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! its VM. A *front end* is a client of the keeper's socket and may come and go.
 
 pub mod control;
+pub mod foreground;
 pub mod keeper;
 pub mod launch;
 pub mod log;

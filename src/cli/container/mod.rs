@@ -10,7 +10,7 @@ mod options;
 mod refused;
 mod run;
 mod session;
-mod terminal;
+use super::terminal;
 mod timings;
 
 pub use keeper::Keeper;
