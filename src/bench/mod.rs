@@ -1,4 +1,5 @@
 //! What the boundary costs: measurements of hull by hull. Each figure names the span it measures.
 
+pub mod boot;
 pub mod profile;
 pub mod statistics;

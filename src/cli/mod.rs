@@ -1,6 +1,7 @@
 //! The command line: a file a verb. What a verb does lives in the module it is about; here is only how it is
 //! asked for and how its answer is shown.
 
+mod bench;
 mod completion;
 pub mod container;
 mod doctor;
@@ -34,6 +35,9 @@ enum Command {
     /// Work with plain VMs
     #[command(subcommand)]
     Vm(vm::Verb),
+    /// Measure what the boundary costs on this host
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Say what this host has for hull, and what to do about what is missing
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
@@ -51,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
         Command::Vm(verb) => verb.run(),
+        Command::Bench(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),
         Command::Internal(verb) => verb.run(),

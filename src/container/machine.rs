@@ -28,6 +28,9 @@ const GUEST_CID: u32 = 3;
 /// Layers begin at multiples of this on the layer disk.
 const LAYER_ALIGNMENT: u64 = 4096;
 
+/// Names a file that samples of the guest's instruction pointer are written to, for `hull bench boot --profile`.
+pub const PROFILE_VARIABLE: &str = "HULL_PROFILE";
+
 /// What a VMM is to be started with.
 #[derive(Debug)]
 pub struct Machine {
@@ -66,6 +69,10 @@ pub fn machine(
         layers.push(descriptors.add(file));
     }
     let data = descriptors.add(data_disk);
+    let profile = match std::env::var_os(PROFILE_VARIABLE) {
+        Some(path) => Some(descriptors.add(File::options().write(true).open(path).map_err(failed)?)),
+        None => None,
+    };
     let disk =
         |file, read_only, serial: &str| DeviceConfig::Disk { file, read_only, serial: serial.to_owned() };
     let config = VmmConfig {
@@ -84,7 +91,7 @@ pub fn machine(
             DeviceConfig::Vsock { cid: GUEST_CID },
             DeviceConfig::Entropy,
         ],
-        profile: None,
+        profile,
     };
     Ok(Machine { config, descriptors, layers: extents })
 }

@@ -36,9 +36,9 @@ pub struct Run {
     /// Pass signals on to the container
     #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true)]
     sig_proxy: bool,
-    /// Print when each stage was reached
-    #[arg(long, hide = true)]
-    timings: bool,
+    /// Print when each stage was reached, on standard error
+    #[arg(long, value_name = "FORMAT", default_missing_value = "table", num_args = 0..=1, require_equals = true)]
+    timings: Option<timings::Format>,
     #[command(flatten)]
     options: Options,
 }
@@ -82,8 +82,8 @@ impl Run {
         };
         match session::run(&channel, &wish) {
             Ok(End::Exited { code, timings: told }) => {
-                if let (true, Some(told)) = (self.timings, told) {
-                    timings::print(begun_ns, &told);
+                if let (Some(format), Some(told)) = (self.timings, told) {
+                    timings::print(format, begun_ns, &told);
                 }
                 Ok(ExitCode::from(code))
             }

@@ -1,9 +1,24 @@
 //! `hull run --timings`: when each stage was reached.
 
+use crate::bench::boot::Report;
 use crate::vm::control::Timings;
 
+/// How timings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A line a stage.
+    Table,
+    /// One line of JSON, as `hull bench` reads it.
+    Json,
+}
+
 /// Prints each stage's time since the front end began, on standard error.
-pub fn print(begun_ns: u64, timings: &Timings) {
+pub fn print(format: Format, begun_ns: u64, timings: &Timings) {
+    if format == Format::Json {
+        let report = Report { begun_ns, timings: *timings };
+        eprintln!("{}", serde_json::to_string(&report).unwrap_or_default());
+        return;
+    }
     let stages = [
         ("keeper", timings.keeper_ns),
         ("VMM", timings.vmm_ns),
