@@ -1,0 +1,455 @@
+//! The agent: one thread, one loop, the host's requests and what becomes of them.
+
+use std::time::Duration;
+
+use hull_protocol::{
+    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId, Stdio as Ports,
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::epoll::{self, CreateFlags, EventData, EventFlags},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    fs::{self, CWD, Mode, OFlags},
+    io::Errno,
+    mount::{self, MountFlags},
+    process::{PidfdFlags, getpid, pidfd_open},
+    thread,
+    time::Timespec,
+};
+
+use crate::{
+    cgroup::{self, Cgroups},
+    child::{Child, Files},
+    container::{self, Container},
+    control::{Control, Incoming},
+    failure::Failure,
+    host::Host,
+    layers::Layers,
+    parked::Parked,
+    power, process,
+    rootfs::{DataDisk, Root},
+    skeleton::Skeleton,
+    stdio::Stdio,
+    step::{Handed, Step},
+    sys,
+    task::Task,
+};
+
+/// Where the guest's things are.
+pub struct Place {
+    /// The host.
+    pub host: Host,
+    /// Device file of the layer disk.
+    pub layer_disk: String,
+    /// Device file of the data disk.
+    pub data_disk: String,
+}
+
+/// The agent's own program, which is also the init of `--init`.
+const PROGRAM: &str = "/init";
+
+/// How long processes may take to die at a shutdown, and how long the data disk to become free.
+const SHUTDOWN_NS: u64 = 5_000_000_000;
+
+/// How long the host may take to end the VM after a shutdown, before the guest resets itself.
+const AWAIT_END: Duration = Duration::from_secs(5);
+
+/// Events taken at once.
+const EVENTS: usize = 16;
+
+/// An epoll token: a task's slot and one of these, or [`CONTROL`]. The numbers of its streams come first.
+const EXIT: u64 = 3;
+const NEWS: u64 = 4;
+const KINDS: u64 = 8;
+const CONTROL: u64 = u64::MAX;
+
+fn token(slot: usize, kind: u64) -> u64 {
+    slot as u64 * KINDS + kind
+}
+
+/// All that the agent knows.
+pub struct Agent {
+    host: Host,
+    control: Control,
+    epoll: OwnedFd,
+    layers: Layers,
+    data: DataDisk,
+    cgroups: Cgroups,
+    parked: Option<Parked>,
+    containers: Vec<Container>,
+    tasks: Vec<Option<Task>>,
+    proc_mounted: bool,
+    /// Processes killed for want of memory anywhere in the guest, as of the last look.
+    oom_kills: u64,
+    /// When a shutdown that is under way gives up waiting.
+    stopping: Option<u64>,
+}
+
+impl Agent {
+    /// Connects to the host and prepares what can be prepared.
+    pub fn new(place: Place, first_instruction_ns: u64) -> Self {
+        let control = Control::open(&place.host, first_instruction_ns);
+        let epoll = epoll::create(CreateFlags::CLOEXEC)
+            .and_then(|epoll| {
+                let data = EventData::new_u64(CONTROL);
+                epoll::add(&epoll, control.socket(), data, EventFlags::IN).map(|()| epoll)
+            })
+            .unwrap_or_else(|error| control.fatal(&format!("cannot wait for events: {error}")));
+        let mut agent = Self {
+            host: place.host,
+            control,
+            epoll,
+            layers: Layers::new(place.layer_disk),
+            data: DataDisk::new(place.data_disk),
+            cgroups: Cgroups::default(),
+            parked: None,
+            containers: Vec::new(),
+            tasks: Vec::new(),
+            proc_mounted: false,
+            oom_kills: 0,
+            stopping: None,
+        };
+        // If this fails, so will the request that needs it, and say why.
+        agent.parked = Parked::make(Skeleton::default(), &mut agent.cgroups).ok();
+        agent
+    }
+
+    /// Serves the host until the end.
+    pub fn run(mut self) -> ! {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let timeout = self.timeout();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => self.control.fatal(&format!("cannot wait for events: {error}")),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    CONTROL => self.listen(),
+                    token => self.attend((token / KINDS) as usize, token % KINDS),
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// Until when to wait for events.
+    fn timeout(&self) -> Option<Timespec> {
+        let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
+        let deadline = tasks.chain(self.stopping).min()?;
+        let wait = deadline.saturating_sub(sys::monotonic());
+        // Rounded up: epoll counts in milliseconds, and too early would be at once again.
+        let wait = wait + 1_000_000;
+        Some(Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 })
+    }
+
+    /// Takes what the host sent.
+    fn listen(&mut self) {
+        loop {
+            match self.control.receive() {
+                Incoming::Message(message) => self.obey(*message),
+                Incoming::Nothing => return,
+                Incoming::End => power::sync_and_reset(),
+            }
+        }
+    }
+
+    fn obey(&mut self, message: HostMessage) {
+        let (process_id, result) = match message {
+            HostMessage::Hello { .. } => return,
+            HostMessage::Run { process_id, container, process, stdio } => {
+                (process_id, self.run_container(process_id, &container, process, stdio))
+            }
+            HostMessage::Exec { process_id, container, process, stdio } => {
+                (process_id, self.execute(process_id, container, process, stdio))
+            }
+            HostMessage::Signal { process_id, signal } => {
+                if let Some(task) = self.task(process_id) {
+                    task.signal(signal);
+                }
+                return;
+            }
+            HostMessage::Resize { process_id, size } => {
+                if let Some(task) = self.task(process_id) {
+                    task.stdio.resize(size);
+                }
+                return;
+            }
+            HostMessage::Shutdown => return self.begin_shutdown(),
+        };
+        if let Err(Failure { kind, message }) = result {
+            self.control.send(&AgentMessage::Failed { process_id, kind, message });
+        }
+    }
+
+    fn task(&self, id: ProcessId) -> Option<&Task> {
+        self.tasks.iter().flatten().find(|task| task.id == id)
+    }
+
+    /// Refuses what cannot be started now, whatever it is.
+    fn check_start(&self, id: ProcessId, process: &Process) -> Result<(), Failure> {
+        if self.stopping.is_some() {
+            return Err(Failure::invalid("the VM is shutting down"));
+        }
+        if self.task(id).is_some() {
+            return Err(Failure::invalid(format!("there is a process {id} already")));
+        }
+        process::check(process)
+    }
+
+    fn run_container(
+        &mut self,
+        id: ProcessId,
+        request: &ContainerRequest,
+        process: Box<Process>,
+        ports: Ports,
+    ) -> Result<(), Failure> {
+        self.check_start(id, &process)?;
+        container::check_id(&request.id)?;
+        if self.containers.iter().any(|container| container.id == request.id) {
+            return Err(Failure::invalid(format!("container {} is running already", request.id)));
+        }
+        if self.layers.crowded(request.layers.len())
+            && let Some(parked) = self.parked.take()
+        {
+            // It has copies of the mounts there were when it was made, and would keep unused layers from making way.
+            parked.discard();
+        }
+        let root = Root::build(request, &mut self.layers, &mut self.data)?;
+        match self.start_container(id, request, process, ports, root.mount.as_fd()) {
+            Ok((task, cgroup)) => {
+                self.containers.push(Container::new(request, id, root, cgroup));
+                self.admit(task);
+                Ok(())
+            }
+            Err(failure) => {
+                root.release(&mut self.layers);
+                Err(failure)
+            }
+        }
+    }
+
+    fn start_container(
+        &mut self,
+        id: ProcessId,
+        request: &ContainerRequest,
+        process: Box<Process>,
+        ports: Ports,
+        root: BorrowedFd<'_>,
+    ) -> Result<(Task, cgroup::Cgroup), Failure> {
+        let user = container::resolve_user(root, &process.user)?;
+        let steps = container::first_process(request, &process, &user)?;
+        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some())?;
+        let program = open_program(&process)?;
+        let parked = self.parked_for(Skeleton::from(request))?;
+        if let Err(failure) = self.cgroups.limit(parked.cgroup(), &request.limits) {
+            parked.discard();
+            return Err(failure);
+        }
+        let mut files = ends.files();
+        files.push((Handed::Root, root));
+        files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
+        let (child, pidfd, cgroup) = parked.go(steps, &files)?;
+        Ok((Task::new(id, request.id.clone(), process, stdio, child, pidfd), cgroup))
+    }
+
+    /// An empty container of this kind: the one that is ready, or a new one.
+    fn parked_for(&mut self, skeleton: Skeleton) -> Result<Parked, Failure> {
+        match self.parked.take() {
+            Some(parked) if parked.fits(&skeleton) => Ok(parked),
+            other => {
+                if let Some(parked) = other {
+                    parked.discard();
+                }
+                Parked::make(skeleton, &mut self.cgroups)
+            }
+        }
+    }
+
+    fn execute(
+        &mut self,
+        id: ProcessId,
+        container: String,
+        process: Box<Process>,
+        ports: Ports,
+    ) -> Result<(), Failure> {
+        self.check_start(id, &process)?;
+        let found = self.containers.iter().find(|known| known.id == container);
+        let not_running = || Failure::invalid(format!("container {container} is not running"));
+        let found = found.ok_or_else(not_running)?;
+        let init = self.task(found.init).filter(|init| init.status().is_none()).ok_or_else(not_running)?;
+        let user = container::resolve_user(found.root(), &process.user)?;
+        let pidfd = init.pidfd().as_raw_fd();
+        let steps = container::further_process(pidfd, &process, &user)?;
+        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some())?;
+        let program = open_program(&process)?;
+        let mut files = ends.files();
+        files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
+        let (child, pidfd) = self.start_inside(pidfd, found.cgroup().directory(), steps, &files)?;
+        self.admit(Task::new(id, container, process, stdio, child, pidfd));
+        Ok(())
+    }
+
+    /// Makes a child in the PID namespace of the process behind `init`. Only children enter a PID namespace, so the agent
+    /// says for a moment that its own are born there.
+    fn start_inside(
+        &self,
+        init: RawFd,
+        cgroup: BorrowedFd<'_>,
+        steps: Vec<Step>,
+        files: &Files<'_>,
+    ) -> Result<(Child, OwnedFd), Failure> {
+        let fail = |error| Failure::internal("cannot enter the container", error);
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(fail)?;
+        sys::enter_namespaces(init, libc::CLONE_NEWPID).map_err(fail)?;
+        let child = Child::start(0, cgroup, steps, files);
+        if let Err(error) = sys::enter_namespaces(own.as_raw_fd(), libc::CLONE_NEWPID) {
+            self.control.fatal(&format!("cannot leave a container's PID namespace: {error}"));
+        }
+        child.map_err(fail)
+    }
+
+    /// Takes a task in that is being started.
+    fn admit(&mut self, task: Task) {
+        let slot = match self.tasks.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None => {
+                self.tasks.push(None);
+                self.tasks.len() - 1
+            }
+        };
+        let watch = |file: &OwnedFd, kind| {
+            epoll::add(&self.epoll, file, EventData::new_u64(token(slot, kind)), EventFlags::IN)
+        };
+        let watched =
+            watch(task.pidfd(), EXIT).and_then(|()| task.news().map_or(Ok(()), |news| watch(news, NEWS)));
+        if let Err(error) = watched {
+            self.control.fatal(&format!("cannot watch a process: {error}"));
+        }
+        self.tasks[slot] = Some(task);
+    }
+
+    /// Sees to what happened to a task.
+    fn attend(&mut self, slot: usize, kind: u64) {
+        let Some(task) = self.tasks.get_mut(slot).and_then(Option::as_mut) else { return };
+        let moved = match kind {
+            // A process that ended at once has been started before, and what it wrote is there.
+            EXIT | NEWS => {
+                let mut watched = Ok(());
+                if task.follow_start() {
+                    self.control.send(&task.started_message());
+                    watched = task.stdio.watch(&self.epoll, |stream| token(slot, stream as u64));
+                }
+                if kind == EXIT {
+                    task.reap(sys::monotonic());
+                    for stream in [1, 2] {
+                        let drained = task.stdio.run(stream, &self.epoll, token(slot, stream as u64));
+                        watched = watched.and(drained.map(drop));
+                    }
+                    // It stays readable.
+                    watched = watched.and(epoll::delete(&self.epoll, task.pidfd()));
+                }
+                watched.map(|()| false)
+            }
+            stream => task.stdio.run(stream as usize, &self.epoll, token(slot, stream)),
+        };
+        match moved {
+            Ok(true) if task.status().is_some() => task.heard(sys::monotonic()),
+            Ok(_) => {}
+            Err(error) => self.control.fatal(&format!("cannot watch a stream: {error}")),
+        }
+    }
+
+    /// Parts with tasks that are over and containers without tasks, and goes on with a shutdown.
+    fn settle(&mut self) {
+        let ended = |task: &Task| task.status().is_some();
+        if !self.tasks.iter().flatten().any(ended) && self.stopping.is_none() {
+            return;
+        }
+        let now = sys::monotonic();
+        for slot in 0..self.tasks.len() {
+            let Some(mut task) = self.tasks[slot].take_if(|task| task.is_over(now)) else { continue };
+            let oom_killed = self.was_oom_killed(&task);
+            self.control.send(&task.last_message(oom_killed));
+            let id = std::mem::take(&mut task.container);
+            drop(task);
+            self.part_with(&id);
+        }
+        if self.stopping.is_some_and(|deadline| self.tasks.iter().all(Option::is_none) || now >= deadline) {
+            self.finish_shutdown();
+        }
+    }
+
+    /// Whether a process of this one's container was killed for want of memory.
+    fn was_oom_killed(&mut self, task: &Task) -> bool {
+        let container = self.containers.iter().find(|container| container.id == task.container);
+        if let Some(container) = container.filter(|container| container.has_memory_limit) {
+            return container.cgroup().oom_kills() > 0;
+        }
+        if task.status() != Some(ExitStatus::Signal(libc::SIGKILL as u8)) {
+            return false;
+        }
+        // Without a limit it is the guest that had no more; its counter says if anything was killed for that since the
+        // last look.
+        let before = self.oom_kills;
+        self.oom_kills = self.guest_oom_kills();
+        self.oom_kills > before
+    }
+
+    fn guest_oom_kills(&mut self) -> u64 {
+        if !self.proc_mounted {
+            let mounted = mount::mount(c"proc", c"/proc", c"proc", MountFlags::empty(), c"");
+            self.proc_mounted = mounted.is_ok();
+        }
+        cgroup::read(CWD, "/proc/vmstat").map_or(0, |text| cgroup::counter(&text, "oom_kill"))
+    }
+
+    /// Gives a container's things back if none of its processes is left.
+    fn part_with(&mut self, id: &str) {
+        if self.tasks.iter().flatten().any(|task| task.container == id) {
+            return;
+        }
+        if let Some(place) = self.containers.iter().position(|container| container.id == id) {
+            self.containers.swap_remove(place).release(&mut self.layers);
+        }
+    }
+
+    /// Ends every process; [`Agent::settle`] sees them end.
+    fn begin_shutdown(&mut self) {
+        if self.stopping.is_none() {
+            self.stopping = Some(sys::monotonic() + SHUTDOWN_NS);
+            let _ = sys::kill_everything();
+        }
+    }
+
+    fn finish_shutdown(&mut self) -> ! {
+        if let Some(parked) = self.parked.take() {
+            parked.discard();
+        }
+        for container in self.containers.drain(..) {
+            container.release(&mut self.layers);
+        }
+        let mut reason = "shutdown".to_owned();
+        let deadline = sys::monotonic() + SHUTDOWN_NS;
+        while !self.data.unmount() {
+            if sys::monotonic() >= deadline {
+                reason.push_str("; the data disk is written, but still in use");
+                break;
+            }
+            let _ = thread::nanosleep(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 });
+        }
+        self.control.send(&AgentMessage::Stopped { reason });
+        self.control.await_end(AWAIT_END);
+        power::sync_and_reset()
+    }
+}
+
+/// The agent's program for a process that wants an init.
+fn open_program(process: &Process) -> Result<Option<OwnedFd>, Failure> {
+    if !process.init {
+        return Ok(None);
+    }
+    fs::openat(CWD, PROGRAM, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map(Some)
+        .map_err(|error| Failure::internal(format_args!("cannot open {PROGRAM}"), error))
+}

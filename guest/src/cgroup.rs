@@ -1,0 +1,152 @@
+//! Control groups (Documentation/admin-guide/cgroup-v2.rst): one for each container, with the controllers that somebody asked for.
+
+use hull_protocol::Limits;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{self, AtFlags, CWD, Mode, OFlags},
+    io::{self, Errno},
+    mount::{self, MountFlags},
+};
+
+use crate::failure::Failure;
+
+/// Where the tree is mounted in the guest.
+const TREE: &str = "/cgroup";
+
+/// The tree of cgroups.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    mounted: bool,
+    /// Number of the next container's cgroup. Numbers, because a container that is prepared in advance has no name yet.
+    next: u32,
+    /// Controllers that are switched on for containers. Each costs time when a cgroup is made, so none is before it is needed.
+    controllers: Vec<&'static str>,
+}
+
+/// A container's cgroup. Removed by [`Cgroup::remove`] when its processes are gone.
+#[derive(Debug)]
+pub struct Cgroup {
+    name: String,
+    directory: OwnedFd,
+}
+
+impl Cgroups {
+    /// Makes a cgroup, mounting the tree first if nobody did.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn create(&mut self) -> Result<Cgroup, Failure> {
+        if !self.mounted {
+            mount::mount(c"cgroup2", TREE, c"cgroup2", MountFlags::empty(), c"")
+                .map_err(|error| Failure::internal("cannot mount the cgroup tree", error))?;
+            self.mounted = true;
+        }
+        loop {
+            self.next += 1;
+            let name = format!("{TREE}/{}", self.next);
+            match make(&name) {
+                // One that could not be removed.
+                Err(Errno::EXIST) => {}
+                Err(error) => {
+                    return Err(Failure::internal(format_args!("cannot make the cgroup {name}"), error));
+                }
+                Ok(cgroup) => return Ok(cgroup),
+            }
+        }
+    }
+
+    /// Applies limits to a cgroup.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn limit(&mut self, cgroup: &Cgroup, limits: &Limits) -> Result<(), Failure> {
+        for (controller, file, value) in settings(limits) {
+            if !self.controllers.contains(&controller) {
+                let path = format!("{TREE}/cgroup.subtree_control");
+                write(CWD, &path, &format!("+{controller}")).map_err(|error| {
+                    Failure::internal(
+                        format_args!("cannot switch the cgroup controller {controller} on"),
+                        error,
+                    )
+                })?;
+                self.controllers.push(controller);
+            }
+            match write(cgroup.directory.as_fd(), file, &value) {
+                // A kernel without swap has nothing to limit there.
+                Err(Errno::NOENT) if file == "memory.swap.max" => {}
+                Err(error) => {
+                    return Err(Failure::internal(format_args!("cannot set {file} to {value}"), error));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to write where for these limits: controller, file, value.
+fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
+    let mut settings = Vec::new();
+    if let Some(bytes) = limits.memory {
+        settings.push(("memory", "memory.max", bytes.to_string()));
+        settings.push(("memory", "memory.swap.max", "0".to_owned()));
+    }
+    if let Some(thousandths) = limits.cpu_millis {
+        // In microseconds; 100 ms is the period that the kernel and Docker use. Less than 1 ms of it is refused.
+        let quota = (u64::from(thousandths) * 100).max(1000);
+        settings.push(("cpu", "cpu.max", format!("{quota} 100000")));
+    }
+    if let Some(count) = limits.pids {
+        settings.push(("pids", "pids.max", count.to_string()));
+    }
+    settings
+}
+
+impl Cgroup {
+    /// Its directory, to make processes in it.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// How many of its processes the kernel killed for want of memory. Always 0 without a memory limit.
+    pub fn oom_kills(&self) -> u64 {
+        read(self.directory.as_fd(), "memory.events").map_or(0, |text| counter(&text, "oom_kill"))
+    }
+
+    /// Removes it, if no process is left in it.
+    pub fn remove(self) {
+        // One that cannot be removed costs a little memory and nothing else.
+        let _ = fs::unlinkat(CWD, &*self.name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// The value of a counter in a file of lines `name value`, 0 when it is not there.
+pub fn counter(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn make(name: &str) -> io::Result<Cgroup> {
+    fs::mkdirat(CWD, name, Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = fs::openat(CWD, name, flags, Mode::empty())?;
+    Ok(Cgroup { name: name.to_owned(), directory })
+}
+
+fn write(directory: BorrowedFd<'_>, path: &str, value: &str) -> io::Result<()> {
+    let file = fs::openat(directory, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::write(file, value.as_bytes()).map(drop)
+}
+
+/// A small file of counters.
+pub fn read(directory: BorrowedFd<'_>, path: &str) -> io::Result<String> {
+    let file = fs::openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = vec![0; 16 << 10];
+    let length = io::read(file, &mut text)?;
+    text.truncate(length);
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+#[path = "cgroup_test.rs"]
+mod tests;

@@ -1,0 +1,36 @@
+use super::*;
+
+#[test]
+fn limits_become_files() {
+    let limits = Limits { memory: Some(64 << 20), cpu_millis: Some(1500), pids: Some(20) };
+    let text: Vec<_> = settings(&limits).into_iter().map(|(c, f, v)| format!("{c} {f} {v}")).collect();
+    assert_eq!(
+        text,
+        [
+            "memory memory.max 67108864",
+            "memory memory.swap.max 0",
+            "cpu cpu.max 150000 100000",
+            "pids pids.max 20",
+        ]
+    );
+}
+
+#[test]
+fn no_limits_switch_no_controller_on() {
+    assert!(settings(&Limits::default()).is_empty());
+}
+
+#[test]
+fn the_smallest_share_of_a_cpu_is_one_the_kernel_takes() {
+    let limits = Limits { cpu_millis: Some(1), ..Limits::default() };
+    assert_eq!(settings(&limits)[0].2, "1000 100000");
+}
+
+#[test]
+fn counters_are_found_by_their_whole_name() {
+    let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
+    assert_eq!(counter(events, "oom_kill"), 2);
+    assert_eq!(counter(events, "oom"), 3);
+    assert_eq!(counter(events, "kill"), 0);
+    assert_eq!(counter("oom_kill many", "oom_kill"), 0);
+}

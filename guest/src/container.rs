@@ -1,0 +1,187 @@
+//! A container: what it holds in the guest, and the steps that turn an empty one into it.
+
+use std::borrow::Cow;
+
+use hull_protocol::{Container as Request, Process, ProcessId};
+use rustix::{
+    fd::{AsFd, BorrowedFd, RawFd},
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    io,
+    mount::MountFlags,
+};
+
+use crate::{
+    cgroup::Cgroup,
+    failure::{Failure, text},
+    layers::Layers,
+    mounts, process,
+    rootfs::Root,
+    skeleton::{self, FILES, NAMESPACES, Skeleton},
+    step::{Step, Target},
+    user::{self, User},
+};
+
+/// A container that was started and is not over.
+#[derive(Debug)]
+pub struct Container {
+    /// As the host named it.
+    pub id: String,
+    /// Its first process.
+    pub init: ProcessId,
+    /// Whether it has a memory limit of its own.
+    pub has_memory_limit: bool,
+    root: Root,
+    cgroup: Cgroup,
+}
+
+/// Refuses ids that are not the hexadecimal digits they should be: they become names of directories.
+///
+/// # Errors
+/// [`hull_protocol::FailureKind::Invalid`].
+pub fn check_id(id: &str) -> Result<(), Failure> {
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::invalid(format!("{id:?} is not a container's id")));
+    }
+    Ok(())
+}
+
+impl Container {
+    /// A container of these parts.
+    pub fn new(request: &Request, init: ProcessId, root: Root, cgroup: Cgroup) -> Self {
+        let has_memory_limit = request.limits.memory.is_some();
+        Self { id: request.id.clone(), init, has_memory_limit, root, cgroup }
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Its root, for as long as the first process has not attached it, and for a look into it afterwards.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.mount.as_fd()
+    }
+
+    /// Gives back what it held, when its last process is gone.
+    pub fn release(self, layers: &mut Layers) {
+        self.cgroup.remove();
+        self.root.release(layers);
+    }
+}
+
+/// Who a process is in the container with this root.
+///
+/// # Errors
+/// When there is no such user or group.
+pub fn resolve_user(root: BorrowedFd<'_>, wanted: &str) -> Result<User, Failure> {
+    user::resolve(wanted, &read_inside(root, "etc/passwd"), &read_inside(root, "etc/group"))
+}
+
+/// A small file of the container, empty if it is not there. The path is resolved by the kernel inside the root, whatever
+/// links the image has.
+fn read_inside(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
+    const PIECE: usize = 4096;
+    let read = || -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        let mut bytes = Vec::new();
+        loop {
+            let length = bytes.len();
+            bytes.resize(length + PIECE, 0);
+            let count = io::read(&file, &mut bytes[length..])?;
+            bytes.truncate(length + count);
+            if count < PIECE || bytes.len() >= user::LONGEST_FILE {
+                return Ok(bytes);
+            }
+        }
+    };
+    read().unwrap_or_default()
+}
+
+/// The steps of the first process, from an empty container of the right kind to the program.
+///
+/// # Errors
+/// When a part of the request is not possible.
+pub fn first_process(request: &Request, process: &Process, user: &User) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::with_capacity(32);
+    if let Some(size) = process.terminal {
+        let path = Cow::Borrowed(c"/dev/pts/ptmx");
+        steps.push(Step::Terminal { path, columns: size.columns, rows: size.rows });
+    }
+    steps.push(Step::AttachRoot);
+    steps.push(Step::Streams);
+    steps.extend(Skeleton::moves());
+    steps.push(Step::Pivot);
+    if !request.hostname.is_empty() {
+        steps.push(Step::HostName(request.hostname.clone()));
+    }
+    if process.terminal.is_some() {
+        steps.push(bind("/dev/pts/0", "/dev/console")?);
+    }
+    for mount in &request.mounts {
+        steps.push(mounts::step(mount)?);
+    }
+    place_files(request, &mut steps)?;
+    for path in request.masked_paths.iter().filter(|path| !skeleton::covers(path)) {
+        steps.push(Step::Mask(text("path", path.as_str())?));
+    }
+    for path in request.read_only_paths.iter().filter(|path| !skeleton::covers(path)) {
+        steps.push(Step::ReadOnly(text("path", path.as_str())?));
+    }
+    let mut last = process::steps(process, user, true)?;
+    if request.read_only {
+        // A working directory that has to be made comes first.
+        let place = last.iter().position(|step| matches!(step, Step::WorkingDirectory { .. }));
+        last.insert(place.map_or(0, |place| place + 1), Step::ReadOnlyRoot);
+    }
+    steps.push(Step::Umask(0o022));
+    steps.extend(last);
+    Ok(steps)
+}
+
+/// Writes the host's files to a file system of their own and binds each to its place, so that the layers keep theirs.
+fn place_files(request: &Request, steps: &mut Vec<Step>) -> Result<(), Failure> {
+    for (number, file) in request.files.iter().enumerate() {
+        if !file.path.starts_with('/') {
+            return Err(Failure::invalid(format!("the path {:?} is not absolute", file.path)));
+        }
+        let source = format!("{FILES}/{number}");
+        let content = file.content.as_bytes().to_vec();
+        steps.push(Step::Write { path: text("path", &*source)?, content, make: true });
+        steps.push(bind(&source, &file.path)?);
+    }
+    steps.push(Step::Unmount(text("path", FILES)?));
+    steps.push(Step::RemoveDirectory(text("path", FILES)?));
+    Ok(())
+}
+
+fn bind(source: &str, path: &str) -> Result<Step, Failure> {
+    Ok(Step::Mount {
+        source: text("path", source)?,
+        path: text("path", path)?,
+        kind: Cow::Borrowed(c""),
+        flags: MountFlags::BIND,
+        options: Cow::Borrowed(c""),
+        target: Target::File,
+    })
+}
+
+/// The steps of a further process in the container of the process behind `init`, made in that container's PID namespace.
+///
+/// # Errors
+/// When a part of the request is not possible.
+pub fn further_process(init: RawFd, process: &Process, user: &User) -> Result<Vec<Step>, Failure> {
+    let kinds = (NAMESPACES & !libc::CLONE_NEWPID) | libc::CLONE_NEWCGROUP;
+    let mut steps = vec![Step::Enter { pidfd: init, kinds }];
+    if let Some(size) = process.terminal {
+        let path = Cow::Borrowed(c"/dev/pts/ptmx");
+        steps.push(Step::Terminal { path, columns: size.columns, rows: size.rows });
+    }
+    steps.push(Step::Streams);
+    steps.extend(process::steps(process, user, false)?);
+    Ok(steps)
+}
+
+#[cfg(test)]
+#[path = "container_test.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! A container's root: its layers and a writable one, put together by overlayfs (Documentation/filesystems/overlayfs.rst).
+
+use hull_protocol::Container;
+use rustix::{
+    fd::OwnedFd,
+    fs::{self, CWD, Mode, OFlags},
+    io::Errno,
+    mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags},
+};
+
+use crate::{
+    failure::Failure,
+    layers::{Layer, Layers, MOST},
+};
+
+/// Lowest layer of every container, on the guest rootfs: the directories and empty files that mounts need as targets, so that they
+/// are not made anew in each writable layer. Docker does it with a layer of its own, too.
+const SKELETON: &str = "/skeleton";
+
+/// Where the data disk is mounted.
+const DATA: &str = "/data";
+
+/// Where the writable layer of a read-only container is mounted while its root is put together.
+const SCRATCH: &str = "/c";
+
+/// The disk that keeps the writable layers.
+#[derive(Debug)]
+pub struct DataDisk {
+    device: String,
+    mounted: bool,
+}
+
+/// A root, mounted nowhere yet.
+#[derive(Debug)]
+pub struct Root {
+    /// The mount; attached by the container's first process.
+    pub mount: OwnedFd,
+    layers: Vec<Layer>,
+}
+
+impl DataDisk {
+    /// The disk with this device file.
+    pub fn new(device: String) -> Self {
+        Self { device, mounted: false }
+    }
+
+    fn mount(&mut self) -> Result<(), Failure> {
+        if !self.mounted {
+            // The atime of files in the writable layer is overlayfs's affair; directories above it need none.
+            mount::mount(&*self.device, DATA, c"ext4", MountFlags::NOATIME, c"").map_err(|error| {
+                Failure::internal(format_args!("cannot mount the data disk {}", self.device), error)
+            })?;
+            self.mounted = true;
+        }
+        Ok(())
+    }
+
+    /// Writes it and unmounts it, if it is mounted. True when nothing holds it any more.
+    pub fn unmount(&mut self) -> bool {
+        if self.mounted {
+            fs::sync();
+            self.mounted = mount::unmount(DATA, UnmountFlags::empty()).is_err();
+        }
+        !self.mounted && self.is_free()
+    }
+
+    /// Whether no file system is mounted from it anywhere: an overlay of a container that has just ended lets go of it a moment
+    /// after its last process is gone.
+    fn is_free(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+        !matches!(fs::openat(CWD, &*self.device, flags, Mode::empty()), Err(Errno::BUSY))
+    }
+}
+
+impl Root {
+    /// Puts the root of a container together.
+    ///
+    /// # Errors
+    /// When a layer cannot be mounted, or the writable layer cannot be made.
+    pub fn build(container: &Container, layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
+        let count = container.layers.len();
+        if count > MOST {
+            return Err(Failure::invalid(format!("the image has {count} layers, {MOST} are possible")));
+        }
+        let mut used = Vec::with_capacity(count);
+        let mount = container
+            .layers
+            .iter()
+            .try_for_each(|extent| layers.acquire(*extent).map(|layer| used.push(layer)))
+            .and_then(
+                |()| if container.read_only { scratch(&used) } else { writable(container, &used, data) },
+            );
+        match mount {
+            Ok(mount) => Ok(Self { mount, layers: used }),
+            Err(failure) => {
+                used.into_iter().for_each(|layer| layers.release(layer));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Lets go of it. It is gone when the container's processes are, too.
+    pub fn release(self, layers: &mut Layers) {
+        self.layers.into_iter().for_each(|layer| layers.release(layer));
+    }
+}
+
+/// A root whose writable layer is on the data disk.
+fn writable(container: &Container, layers: &[Layer], data: &mut DataDisk) -> Result<OwnedFd, Failure> {
+    data.mount()?;
+    let base = format!("{DATA}/{}", container.id);
+    make_directory(&base)?;
+    overlay(layers, &base)
+}
+
+/// A root whose writable layer is in memory: only mount targets that the image lacks get into it, before the root is made
+/// read-only.
+fn scratch(layers: &[Layer]) -> Result<OwnedFd, Failure> {
+    mount::mount(c"tmpfs", SCRATCH, c"tmpfs", MountFlags::empty(), c"mode=755")
+        .map_err(|error| Failure::internal("cannot mount a scratch layer", error))?;
+    let root = overlay(layers, SCRATCH);
+    // The overlay keeps its own reference.
+    let _ = mount::unmount(SCRATCH, UnmountFlags::DETACH);
+    root
+}
+
+/// An overlay of these layers, the lowest first, with `upper` and `work` below `base`.
+///
+/// Index, metacopy, xino and redirect_dir stay at the kernel's defaults, which are off: a writable layer must stay a plain one that other
+/// kernels and a helper VM can read.
+fn overlay(layers: &[Layer], base: &str) -> Result<OwnedFd, Failure> {
+    let upper = format!("{base}/upper");
+    let work = format!("{base}/work");
+    make_directory(&upper)?;
+    make_directory(&work)?;
+    let build = || {
+        let context = mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        mount::fsconfig_set_string(&context, c"source", c"overlay")?;
+        for layer in layers.iter().rev() {
+            mount::fsconfig_set_string(&context, c"lowerdir+", layer.path())?;
+        }
+        mount::fsconfig_set_string(&context, c"lowerdir+", SKELETON)?;
+        mount::fsconfig_set_string(&context, c"upperdir", &*upper)?;
+        mount::fsconfig_set_string(&context, c"workdir", &*work)?;
+        mount::fsconfig_create(&context)?;
+        mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    };
+    build().map_err(|error| Failure::internal("cannot mount the root file system", error))
+}
+
+fn make_directory(path: &str) -> Result<(), Failure> {
+    match fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        // A container that is started again.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Failure::internal(format_args!("cannot make {path}"), error)),
+    }
+}
