@@ -50,7 +50,6 @@ use host::Host;
 /// Where the C library starts the program. Rust's own start would look at the streams, set signal handlers and a stack guard, and
 /// read a file, none of which PID 1 needs.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[cfg_attr(test, expect(dead_code))]
 extern "C" fn main(_count: c_int, arguments: *const *const c_char) -> c_int {
     let first_instruction = sys::monotonic();
     // SAFETY: the C library passes a null-terminated list of C strings.
