@@ -10,6 +10,16 @@ pub mod mp;
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
+/// How the guest is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TablesKind {
+    /// By an MP table and the command line: [`mp`].
+    Mp,
+    /// By ACPI: [`acpi`].
+    Acpi,
+}
+
 /// A virtio-mmio device as the guest is told of it. Its interrupt is edge-triggered and active high, which is what
 /// an irqfd without resampling delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
