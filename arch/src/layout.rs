@@ -63,7 +63,8 @@ pub const PCI_32BIT: AddressRange = AddressRange::new(0xc000_0000, 0x1000_0000);
 pub const VIRTIO_MMIO: AddressRange = AddressRange::new(0xd000_0000, 0x10_0000);
 /// Size of a virtio-mmio device's window, in bytes.
 pub const VIRTIO_MMIO_SIZE: u64 = PAGE_SIZE;
-/// PCI's memory-mapped configuration space, 256 buses.
+/// PCI's memory-mapped configuration space, 256 buses. Who uses it must reserve it in the memory map: Linux believes in it
+/// only then.
 pub const PCI_CONFIG: AddressRange = AddressRange::new(0xe000_0000, 0x1000_0000);
 /// The IOAPIC's registers.
 pub const IOAPIC: GuestAddress = GuestAddress(0xfec0_0000);
@@ -214,22 +215,16 @@ impl MemoryMap {
         self.ram.iter().map(|range| range.size).sum()
     }
 
-    /// What firmware would tell the guest of its memory; the [`growth`](Self::growth) is not in it, virtio-mem
-    /// announces it.
-    pub fn e820(&self) -> Vec<E820Entry> {
-        let mut entries = vec![
-            E820Entry { range: AddressRange::new(0, EBDA.0), kind: E820Kind::Ram },
-            E820Entry { range: AddressRange::new(EBDA.0, HIGH_MEMORY.0 - EBDA.0), kind: E820Kind::Reserved },
-        ];
+    /// The RAM as firmware would tell the guest of it. What is not in it is not RAM to the guest: tables and devices, which
+    /// are told of otherwise, and the [`growth`](Self::growth), which virtio-mem announces.
+    ///
+    /// Nothing is listed as reserved: while it maps its memory, Linux walks through this list some thousand times.
+    pub fn e820(&self) -> Vec<AddressRange> {
+        let mut entries = vec![AddressRange::new(0, EBDA.0)];
         for range in &self.ram {
             let start = range.start.max(HIGH_MEMORY.0);
-            entries.push(E820Entry {
-                range: AddressRange::new(start, range.end() - start),
-                kind: E820Kind::Ram,
-            });
+            entries.push(AddressRange::new(start, range.end() - start));
         }
-        entries.push(E820Entry { range: PCI_CONFIG, kind: E820Kind::Reserved });
-        entries.sort_by_key(|entry| entry.range.start);
         entries
     }
 }
@@ -242,25 +237,6 @@ pub fn memory_regions(size: u64) -> Vec<AddressRange> {
         ranges.push(AddressRange::new(GAP_END, size - low));
     }
     ranges
-}
-
-/// An entry of the memory map a guest is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct E820Entry {
-    /// The addresses.
-    pub range: AddressRange,
-    /// What is there.
-    pub kind: E820Kind,
-}
-
-/// What a range of the memory map is. The numbers are the same in e820 and in PVH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum E820Kind {
-    /// The guest may use it.
-    Ram = 1,
-    /// It may not.
-    Reserved = 2,
 }
 
 #[cfg(test)]

@@ -131,8 +131,8 @@ fn pvh_kernels_find_their_start_info() {
     assert_eq!(read_u64(&memory, info + 24), COMMAND_LINE.0);
     assert_eq!(read_u64(&memory, info + 32), 0xe_0000);
     let (entries, count) = (read_u64(&memory, info + 40), read_u32(&memory, info + 48));
-    assert_eq!(count, 4);
-    let last_ram = entries + 2 * 24;
+    assert_eq!(count, 2);
+    let last_ram = entries + 24;
     assert_eq!((read_u64(&memory, last_ram), read_u64(&memory, last_ram + 8)), (MIB, 31 * MIB));
     assert_eq!(read_u32(&memory, last_ram + 16), 1);
 }
@@ -150,8 +150,8 @@ fn linux_finds_its_zero_page() {
         assert_eq!(read_u32(&memory, page + 0x228), COMMAND_LINE.0 as u32);
         assert_eq!((read_u32(&memory, page + 0x218), read_u32(&memory, page + 0x21c)), (0x180_0000, 5000));
         assert_eq!(read_u64(&memory, page + 0x070), 0xe_0000);
-        assert_eq!(read::<1>(&memory, page + 0x1e8), [4]);
-        let last_ram = page + 0x2d0 + 2 * 20;
+        assert_eq!(read::<1>(&memory, page + 0x1e8), [2]);
+        let last_ram = page + 0x2d0 + 20;
         assert_eq!((read_u64(&memory, last_ram), read_u64(&memory, last_ram + 8)), (MIB, 31 * MIB));
         assert_eq!(read_u32(&memory, last_ram + 16), 1);
         let tables = layout::BOOT_PAGE_TABLES.0;

@@ -14,6 +14,9 @@ const E820_TABLE: usize = 0x2d0;
 /// Address, size, type.
 const E820_ENTRY_SIZE: usize = 20;
 
+/// Type of memory that the guest may use.
+const E820_RAM: u32 = 1;
+
 /// A boot loader without a number of its own.
 const UNKNOWN_LOADER: u8 = 0xff;
 /// Highest address of a RAM disk for kernels that do not say.
@@ -51,9 +54,9 @@ pub(super) fn write_zero_page<M: GuestMemoryBackend>(
     page.put(E820_ENTRIES, &[entries.len() as u8]);
     for (index, entry) in entries.iter().enumerate() {
         let place = E820_TABLE + index * E820_ENTRY_SIZE;
-        page.put(place, &entry.range.start.to_le_bytes());
-        page.put(place + 8, &entry.range.size.to_le_bytes());
-        page.put_u32(place + 16, entry.kind as u32);
+        page.put(place, &entry.start.to_le_bytes());
+        page.put(place + 8, &entry.size.to_le_bytes());
+        page.put_u32(place + 16, E820_RAM);
     }
     Ok(memory.write_slice(&page.0, ZERO_PAGE)?)
 }

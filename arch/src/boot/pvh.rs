@@ -1,7 +1,8 @@
 //! Handing over by PVH: `hvm_start_info` (Xen's `xen/include/public/arch-x86/hvm/start_info.h`, version 1).
 
 use linux_loader::loader::elf::start_info::{
-    XEN_HVM_START_MAGIC_VALUE, hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,
+    XEN_HVM_MEMMAP_TYPE_RAM, XEN_HVM_START_MAGIC_VALUE, hvm_memmap_table_entry, hvm_modlist_entry,
+    hvm_start_info,
 };
 use vm_memory::{Address, Bytes, GuestMemoryBackend};
 
@@ -32,9 +33,9 @@ pub(super) fn write<M: GuestMemoryBackend>(memory: &M, data: &BootData) -> Resul
     let mut address = PVH_MEMORY_MAP;
     for entry in entries {
         let entry = hvm_memmap_table_entry {
-            addr: entry.range.start,
-            size: entry.range.size,
-            type_: entry.kind as u32,
+            addr: entry.start,
+            size: entry.size,
+            type_: XEN_HVM_MEMMAP_TYPE_RAM,
             reserved: 0,
         };
         memory.write_obj(entry, address)?;

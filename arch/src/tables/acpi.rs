@@ -38,10 +38,11 @@ pub fn is_power_off(value: u8) -> bool {
     value & SLEEP_ENABLE != 0 && value >> 2 & 7 == POWER_OFF
 }
 
-/// Writes the tables for `machine` to [`layout::ACPI_TABLES`] and returns the address of the root pointer, which the boot
-/// protocol hands to the kernel.
+/// Writes the tables for `machine` to [`layout::ACPI_TABLES`], and the MP table too, and returns the address of the root
+/// pointer, which the boot protocol hands to the kernel.
 pub fn write<M: GuestMemoryBackend>(memory: &M, machine: &Machine) -> Result<GuestAddress, TablesError> {
-    machine.check()?;
+    // Linux looks for an MP table even so, and where there is none it maps and unmaps a page for each of 4,000 places.
+    super::mp::write(memory, machine)?;
     let tables = AddressRange::new(layout::ACPI_TABLES.0, layout::HIGH_MEMORY.0 - layout::ACPI_TABLES.0);
     // The root pointer comes first, and is written last, when it is known where the others are.
     let mut next = tables.start + ALIGNMENT;
