@@ -90,6 +90,8 @@ pub mod device;
 pub mod entropy;
 pub mod event_loop;
 pub mod guest_io;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 mod input;
 pub mod legacy;
 mod notifiers;

@@ -138,6 +138,6 @@ fn wide_accesses_do_nothing() {
     let mut data = [1; 4];
     rig.bus.read(0x3f8, &mut data);
     assert_eq!(data, [0; 4]);
-    rig.bus.write(0x3f8, &[b'x', b'y']);
+    rig.bus.write(0x3f8, b"xy");
     assert!(rig.serial.lock().unwrap().tail().is_empty());
 }

@@ -31,6 +31,14 @@ pub struct Buffers {
 pub struct TooShort;
 
 impl Buffers {
+    /// Memory given piece by piece, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(segments: impl IntoIterator<Item = Segment>) -> Self {
+        let mut buffers = Self::default();
+        segments.into_iter().for_each(|segment| buffers.append(segment));
+        buffers
+    }
+
     /// Adds memory at the end.
     pub(super) fn append(&mut self, segment: Segment) {
         if segment.length > 0 {

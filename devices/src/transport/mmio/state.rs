@@ -85,10 +85,10 @@ impl MmioTransport {
         if state.queues.len() != registers.queues.len() {
             return Err(mismatch(format!("{} queues", state.queues.len())));
         }
+        device.restore(state.device)?;
         if state.driver_features & !registers.offered != 0 {
             return Err(mismatch(format!("features {:#x}", state.driver_features)));
         }
-        device.restore(state.device)?;
         registers.device_features_select = state.device_features_select;
         registers.driver_features_select = state.driver_features_select;
         registers.driver_features = state.driver_features;

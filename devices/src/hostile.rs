@@ -1,0 +1,377 @@
+//! A guest that does anything: its actions are read from bytes, so that property tests and fuzzers share it.
+//!
+//! It knows enough of rings and requests to get past the first checks, and lies from there on.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use virtio_bindings::virtio_mmio::*;
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::block::{Backend, FileDisk, Layers, Serial, execute};
+use crate::bus::BusDevice;
+use crate::console::Console;
+use crate::device::{
+    ActivateError, Activation, Device, DeviceKind, DeviceState, Memory, RestoreError, SharedDevice, lock,
+};
+use crate::entropy::{Entropy, EntropyState};
+use crate::event_loop::Polled;
+use crate::queue::{Served, VirtQueue};
+use crate::transport::mmio::MmioTransport;
+use crate::vsock::{HostSide, Refused, Vsock};
+
+/// Guest memory: two regions with a hole between.
+const REGION: u64 = 0x8000;
+const SECOND: u64 = 0xc000;
+const QUEUE_SIZE: u16 = 16;
+
+/// Reads numbers from bytes; zeroes after their end.
+struct Bytecode<'a>(&'a [u8]);
+
+impl Bytecode<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let length = N.min(self.0.len());
+        bytes[..length].copy_from_slice(&self.0[..length]);
+        self.0 = &self.0[length..];
+        bytes
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+
+    /// Mostly small.
+    fn length(&mut self) -> u32 {
+        match self.u8() {
+            small @ 0..128 => small.into(),
+            128..250 => self.u16().into(),
+            _ => self.u32(),
+        }
+    }
+
+    /// Mostly in guest memory.
+    fn address(&mut self) -> u64 {
+        match self.u8() {
+            0..250 => u64::from(self.u16()) % (SECOND + REGION),
+            _ => self.u64(),
+        }
+    }
+}
+
+struct Hostile<'a> {
+    transport: MmioTransport,
+    memory: Arc<Memory>,
+    poll: &'a mut dyn FnMut(),
+    queues: u64,
+}
+
+/// Has a guest do to a device what `program` says; `poll` runs the device's part of the event loop, once.
+pub fn drive(device: SharedDevice, poll: &mut dyn FnMut(), program: &[u8]) {
+    let ranges = [(GuestAddress(0), REGION as usize), (GuestAddress(SECOND), REGION as usize)];
+    let memory = Arc::new(Memory::from_ranges(&ranges).expect("guest memory"));
+    let queues = lock(&device).queue_sizes().len() as u64;
+    let transport = MmioTransport::new(device, memory.clone()).expect("a transport");
+    let mut guest = Hostile { transport, memory, poll, queues };
+    let mut program = Bytecode(program);
+    guest.restart(program.u8());
+    while !program.0.is_empty() {
+        guest.step(&mut program);
+    }
+    guest.kick();
+    guest.write(VIRTIO_MMIO_STATUS, 0);
+    (guest.poll)();
+}
+
+impl Hostile<'_> {
+    fn write(&self, register: u32, value: u32) {
+        self.transport.write(register.into(), &value.to_le_bytes());
+    }
+
+    fn put(&self, address: u64, bytes: &[u8]) {
+        // Where there is no memory, nothing happens.
+        let _ = self.memory.write_slice(bytes, GuestAddress(address));
+    }
+
+    fn rings(queue: u64) -> [u64; 3] {
+        let base = 0x400 + queue * 0x400;
+        [base, base + 0x200, base + 0x300]
+    }
+
+    /// Initializes the device; the byte leaves out features and queues.
+    fn restart(&mut self, choice: u8) {
+        for status in [0, 1, 3] {
+            self.write(VIRTIO_MMIO_STATUS, status);
+        }
+        let without = if choice & 1 != 0 { 1 << 29 } else { 0 };
+        for half in 0..2 {
+            self.write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, half);
+            let mut features = [0; 4];
+            self.transport.read(VIRTIO_MMIO_DEVICE_FEATURES.into(), &mut features);
+            let features = u32::from_le_bytes(features) & !if half == 0 { without } else { 0 };
+            self.write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, half);
+            self.write(VIRTIO_MMIO_DRIVER_FEATURES, features);
+        }
+        self.write(VIRTIO_MMIO_STATUS, 0xb);
+        for queue in 0..self.queues {
+            self.write(VIRTIO_MMIO_QUEUE_SEL, queue as u32);
+            self.write(VIRTIO_MMIO_QUEUE_NUM, if choice & 2 != 0 { 2 } else { QUEUE_SIZE.into() });
+            let [table, available, used] = Self::rings(queue);
+            self.put(available, &[0; 0x200]);
+            for (low, address) in [
+                (VIRTIO_MMIO_QUEUE_DESC_LOW, table),
+                (VIRTIO_MMIO_QUEUE_AVAIL_LOW, available),
+                (VIRTIO_MMIO_QUEUE_USED_LOW, used),
+            ] {
+                self.write(low, address as u32);
+                self.write(low + 4, 0);
+            }
+            self.write(VIRTIO_MMIO_QUEUE_READY, u32::from(choice & 4 == 0 || queue == 0));
+        }
+        self.write(VIRTIO_MMIO_STATUS, 0xf);
+        (self.poll)();
+    }
+
+    fn kick(&mut self) {
+        for queue in 0..self.queues {
+            self.write(VIRTIO_MMIO_QUEUE_NOTIFY, queue as u32);
+        }
+        (self.poll)();
+    }
+
+    fn step(&mut self, program: &mut Bytecode) {
+        match program.u8() % 12 {
+            0 => {
+                let (address, bytes) = (program.address(), program.take::<16>());
+                self.put(address, &bytes);
+            }
+            1 => {
+                let address = program.address();
+                let (kind, sector) = (u32::from(program.u8() % 16), program.length());
+                self.put(address, &kind.to_le_bytes());
+                self.put(address + 4, &[0; 4]);
+                self.put(address + 8, &u64::from(sector).to_le_bytes());
+            }
+            2 => {
+                let address = program.address();
+                self.put(address, &packet(program));
+            }
+            3 | 4 => {
+                let (table, index) = (Self::rings(u64::from(program.u8()) % self.queues)[0], program.u8());
+                self.descriptor(table, u64::from(index % QUEUE_SIZE as u8), program);
+            }
+            5 => {
+                let (table, index) = (program.address(), program.u8());
+                self.descriptor(table, index.into(), program);
+            }
+            6 | 7 => self.publish(program),
+            8 => self.kick(),
+            9 => {
+                let (offset, mut data) = (u64::from(program.u16() % 0x300), program.take::<8>());
+                let length = usize::from(program.u8() % 9);
+                self.transport.write(offset, &data[..length]);
+                self.transport.read(offset, &mut data[..length]);
+                (self.poll)();
+            }
+            10 => {
+                let queue = u64::from(program.u8()) % self.queues;
+                self.put(Self::rings(queue)[1] + 2, &program.take::<2>());
+            }
+            _ => {
+                let choice = program.u8();
+                // Mostly goes on: a device that was reset has little to lose.
+                if choice >= 0xf0 {
+                    self.restart(choice);
+                }
+            }
+        }
+    }
+
+    fn descriptor(&self, table: u64, index: u64, program: &mut Bytecode) {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&program.address().to_le_bytes());
+        bytes[8..12].copy_from_slice(&program.length().to_le_bytes());
+        bytes[12] = program.u8() & 7;
+        bytes[14] = program.u8() % (QUEUE_SIZE as u8 + 1);
+        self.put(table.wrapping_add(index * 16), &bytes);
+    }
+
+    /// Makes a head available, as a driver does.
+    fn publish(&self, program: &mut Bytecode) {
+        let available = Self::rings(u64::from(program.u8()) % self.queues)[1];
+        let index: u16 = self.memory.read_obj(GuestAddress(available + 2)).unwrap_or(0);
+        let head = u16::from(program.u8() % (QUEUE_SIZE as u8 + 2));
+        self.put(available + 4 + u64::from(index % QUEUE_SIZE) * 2, &head.to_le_bytes());
+        self.put(available + 2, &index.wrapping_add(1).to_le_bytes());
+    }
+}
+
+/// A packet of a socket: most of its fields make sense, each at times not.
+fn packet(program: &mut Bytecode) -> [u8; 44] {
+    let lie = program.u8();
+    crate::vsock::packet::Header {
+        src_cid: if lie == 1 { program.u64() } else { 3 },
+        dst_cid: if lie == 2 { program.u64() } else { 2 },
+        src_port: u32::from(program.u8() % 4),
+        dst_port: if lie == 5 { 1 << 30 } else { u32::from(program.u8() % 4) },
+        len: program.length(),
+        kind: if lie == 3 { program.u16() } else { 1 },
+        op: if lie == 4 { program.u16() } else { u16::from(program.u8() % 9) },
+        flags: u32::from(program.u8() % 5),
+        buf_alloc: program.length(),
+        fwd_cnt: program.length(),
+    }
+    .bytes()
+}
+
+/// Drives a device of the event loop; it must always come to rest.
+fn drive_polled<D: Device + Polled + 'static>(device: D, mut between: impl FnMut(&mut D), program: &[u8]) {
+    let device = Arc::new(Mutex::new(device));
+    let poll = &mut || {
+        let mut device = lock(&device);
+        (0..4).for_each(|_| device.poll());
+        between(&mut device);
+    };
+    drive(device.clone(), poll, program);
+}
+
+/// Keeps every other connection and talks to it.
+struct Fickle(Arc<Mutex<Vec<UnixStream>>>);
+
+impl HostSide for Fickle {
+    fn connection(&mut self, port: u32, stream: OwnedFd) -> Result<(), Refused> {
+        if port == 0 {
+            return Err(Refused);
+        }
+        let mut stream = UnixStream::from(stream);
+        let _ = stream.set_nonblocking(true);
+        let _ = stream.write(b"from the host");
+        if port == 1 {
+            lock(&self.0).push(stream);
+        }
+        Ok(())
+    }
+}
+
+/// A socket device.
+pub fn vsock(program: &[u8]) {
+    let streams = Arc::new(Mutex::new(vec![]));
+    let device = Vsock::new(3, Box::new(Fickle(streams.clone()))).expect("a device");
+    let mut turns = 0;
+    let between = |device: &mut Vsock| {
+        turns += 1;
+        if turns % 16 == 0 {
+            lock(&streams).clear();
+        }
+        if turns % 8 == 0
+            && let Ok((ours, theirs)) = UnixStream::pair()
+        {
+            let _ = device.connect(turns % 4, theirs.into());
+            lock(&streams).push(ours);
+        }
+        device.drain();
+    };
+    drive_polled(device, between, program);
+}
+
+/// A console with input that never ends.
+pub fn console(program: &[u8]) {
+    let open = |path| File::options().read(true).write(true).open(path).expect(path);
+    let device =
+        Console::new(Some(open("/dev/zero").into()), open("/dev/null").into(), Some(Default::default()));
+    drive_polled(device.expect("a device"), |_| (), program);
+}
+
+/// An entropy source.
+pub fn entropy(program: &[u8]) {
+    drive_polled(Entropy::new().expect("a device"), |_| (), program);
+}
+
+/// A disk that can be written.
+pub fn disk(program: &[u8]) {
+    let file = File::from(rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::CLOEXEC).expect("a file"));
+    file.set_len(64 << 10).expect("space");
+    inline_disk(Arc::new(FileDisk::new(file, false).expect("a disk")), program);
+}
+
+/// A disk of layers.
+pub fn layers(program: &[u8]) {
+    let layer = |length| {
+        let file =
+            File::from(rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC).expect("a file"));
+        file.set_len(length).expect("space");
+        file
+    };
+    inline_disk(Arc::new(Layers::new([100, 0, 5000, 4096].map(layer).into()).expect("a disk")), program);
+}
+
+fn inline_disk(backend: Arc<dyn Backend>, program: &[u8]) {
+    let notifier = Arc::new(EventFd::new(libc::EFD_NONBLOCK).expect("an eventfd"));
+    let device = Arc::new(Mutex::new(InlineDisk { backend, notifiers: [notifier], queue: None }));
+    drive(device.clone(), &mut || lock(&device).serve(), program);
+}
+
+/// A disk without a worker, so that what goes wrong goes wrong here.
+struct InlineDisk {
+    backend: Arc<dyn Backend>,
+    notifiers: [Arc<EventFd>; 1],
+    queue: Option<VirtQueue>,
+}
+
+impl InlineDisk {
+    fn serve(&mut self) {
+        let Some(queue) = &mut self.queue else { return };
+        queue.serve(64, |chain, memory| {
+            Served::Used(execute(self.backend.as_ref(), Serial::default(), chain, memory))
+        });
+    }
+}
+
+impl Device for InlineDisk {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Block
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE]
+    }
+    fn notifiers(&self) -> &[Arc<EventFd>] {
+        &self.notifiers
+    }
+    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+    fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
+        self.queue = Some(activation.queue(0)?);
+        Ok(())
+    }
+    fn pause(&mut self) -> Vec<VirtQueue> {
+        self.queue.take().into_iter().collect()
+    }
+    fn reset(&mut self) {
+        self.queue = None;
+    }
+    fn save(&self) -> DeviceState {
+        DeviceState::Entropy(EntropyState {})
+    }
+    fn restore(&mut self, _state: DeviceState) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "hostile_test.rs"]
+mod tests;
