@@ -1,1 +1,705 @@
+//! The keeper against a VMM, an agent and front ends that the test plays.
 
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::{fd::BorrowedFd, unix::net::UnixStream},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use hull_protocol::{
+    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, FailureKind, HostMessage, VERSION, WindowSize,
+    frame::{self, Decoder},
+};
+
+use super::*;
+use crate::{
+    vm::{
+        control::ClientMessage,
+        launch::{self, Process as VmmProcess},
+    },
+    vmm::{
+        channel::Received,
+        control::{KeeperMessage as ToVmm, VmmMessage},
+    },
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The process of a VMM that the test plays: it lives until somebody drops `alive`.
+struct Played {
+    exit: OwnedFd,
+    alive: Arc<Mutex<Option<OwnedFd>>>,
+    killed: bool,
+}
+
+impl VmmProcess for Played {
+    fn exit(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.exit)
+    }
+
+    fn reap(&mut self) -> String {
+        if self.killed { "was killed by signal 9" } else { "exited with code 0" }.to_owned()
+    }
+
+    fn kill(&mut self) {
+        self.killed = true;
+        self.alive.lock().unwrap().take();
+    }
+}
+
+/// What the keeper wrote down.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Record for Notes {
+    fn started(&mut self) {
+        self.0.lock().unwrap().push("started".to_owned());
+    }
+
+    fn signalled(&mut self, signal: u8) {
+        self.0.lock().unwrap().push(format!("signal {signal}"));
+    }
+
+    fn stopping(&mut self) {
+        self.0.lock().unwrap().push("stopping".to_owned());
+    }
+
+    fn ended(&mut self, outcome: &Outcome) {
+        self.0.lock().unwrap().push(format!("ended {}", outcome.ending.code()));
+    }
+}
+
+/// Everything around the keeper.
+struct World {
+    vmm: Option<Channel>,
+    console: Option<File>,
+    alive: Arc<Mutex<Option<OwnedFd>>>,
+    agent: Option<UnixStream>,
+    decoder: Decoder,
+    front_end: Option<Channel>,
+    notes: Notes,
+    log: tempfile::NamedTempFile,
+    keeper: JoinHandle<Outcome>,
+}
+
+/// Which world.
+struct Plan {
+    task: Task,
+    limits: Limits,
+    log: Option<File>,
+}
+
+impl Plan {
+    fn new() -> Self {
+        let short = Duration::from_millis(300);
+        Self {
+            task: Task {
+                container: Container::default(),
+                process: Process::default(),
+                stdin: true,
+                stdin_once: true,
+                stop_signal: 15,
+                stop_timeout: 10,
+                keep_disk: false,
+                tied: false,
+            },
+            limits: Limits {
+                boot: PATIENCE,
+                start: PATIENCE,
+                drain: PATIENCE,
+                shutdown: PATIENCE,
+                exit: short,
+                kill: short,
+            },
+            log: None,
+        }
+    }
+
+    fn begin(self) -> World {
+        let (near, far) = Channel::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        rustix::net::sockopt::set_socket_timeout(&far, rustix::net::sockopt::Timeout::Recv, Some(PATIENCE))
+            .unwrap();
+        let (front_end, first) = Channel::pair().unwrap();
+        rustix::net::sockopt::set_socket_timeout(
+            &front_end,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(PATIENCE),
+        )
+        .unwrap();
+        let (console_read, console_write) = launch::console().unwrap();
+        let (exit, alive) = rustix::pipe::pipe().unwrap();
+        let alive = Arc::new(Mutex::new(Some(alive)));
+        let notes = Notes::default();
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let log_file = self.log.unwrap_or_else(|| File::options().append(true).open(log.path()).unwrap());
+        let (record, process) = (notes.clone(), Played { exit, alive: alive.clone(), killed: false });
+        let keeper = std::thread::spawn(move || {
+            let vmm = Vmm { control: near, console: console_read, process: Box::new(process) };
+            let doors = Doors { listener: None, first: Some(first.into()), signals: None };
+            let log = log::Writer::new(log_file);
+            Keeper::new(self.task, self.limits, vmm, doors, log, Box::new(record), 1).run()
+        });
+        World {
+            vmm: Some(far),
+            console: Some(console_write.into()),
+            alive,
+            agent: None,
+            decoder: Decoder::default(),
+            front_end: Some(front_end),
+            notes,
+            log,
+            keeper,
+        }
+    }
+}
+
+impl World {
+    /// The guest connects to a port of the host.
+    fn connect(&self, port: u32) -> UnixStream {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_read_timeout(Some(PATIENCE)).unwrap();
+        let far = OwnedFd::from(far);
+        let message = VmmMessage::Connection { port };
+        self.vmm.as_ref().unwrap().send(&message, Some(std::os::fd::AsFd::as_fd(&far))).unwrap();
+        near
+    }
+
+    fn say(&mut self, message: &AgentMessage) {
+        self.agent.as_mut().unwrap().write_all(&frame::encode(message).unwrap()).unwrap();
+    }
+
+    /// What the agent is told next.
+    fn told(&mut self) -> HostMessage {
+        loop {
+            if let Some(message) = self.decoder.next().unwrap() {
+                return message;
+            }
+            let mut bytes = [0; 4096];
+            let count = self.agent.as_mut().unwrap().read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "the keeper closed the agent's connection");
+            self.decoder.push(&bytes[..count]);
+        }
+    }
+
+    fn hello(&mut self) {
+        self.agent = Some(self.connect(AGENT_PORT));
+        self.say(&AgentMessage::Hello {
+            version: VERSION,
+            max_frame: 1 << 20,
+            features: Vec::new(),
+            kernel: "6.12".to_owned(),
+            first_instruction_ns: 5,
+            ready_ns: 6,
+        });
+    }
+
+    /// Up to the request, which is returned.
+    fn boot(&mut self) -> HostMessage {
+        self.hello();
+        assert!(matches!(self.told(), HostMessage::Hello { version: VERSION, .. }));
+        self.told()
+    }
+
+    /// Up to a running process with its streams: input, output, errors.
+    fn started(&mut self) -> [UnixStream; 3] {
+        let HostMessage::Run { stdio, process_id, .. } = self.boot() else { panic!("not asked to run") };
+        assert_eq!(process_id, PROCESS);
+        let streams =
+            [stdio.stdin, stdio.stdout, stdio.stderr].map(|port| self.connect(port.expect("a port")));
+        self.say(&AgentMessage::Started { process_id, pid: 100 });
+        assert_eq!(self.hear(), Some(KeeperMessage::Started));
+        streams
+    }
+
+    fn exit(&mut self, status: ExitStatus) {
+        self.say(&AgentMessage::Exited { process_id: PROCESS, status, oom_killed: false });
+    }
+
+    /// What the front end hears next; `None` is the end.
+    fn hear(&self) -> Option<KeeperMessage> {
+        match self.front_end.as_ref().unwrap().receive().unwrap() {
+            Received::Message(message, _) => Some(message),
+            Received::Closed => None,
+            Received::Nothing => panic!("the keeper says nothing"),
+        }
+    }
+
+    fn ask(&self, message: &ClientMessage) {
+        self.front_end.as_ref().unwrap().send(message, None).unwrap();
+    }
+
+    /// Attaches a stream; gives the front end's end of the pipe.
+    fn attach(&self, stream: Stream) -> File {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (ours, theirs) = if stream == Stream::Stdin { (write, read) } else { (read, write) };
+        let message = ClientMessage::Attach { stream };
+        let descriptor = std::os::fd::AsFd::as_fd(&theirs);
+        self.front_end.as_ref().unwrap().send(&message, Some(descriptor)).unwrap();
+        ours.into()
+    }
+
+    fn asked_to_stop(&self) {
+        match self.vmm.as_ref().unwrap().receive().unwrap() {
+            Received::Message(ToVmm::Stop, _) => {}
+            other => panic!("{other:?} instead of a stop"),
+        }
+    }
+
+    /// The VMM says why, if it does, and ends.
+    fn vmm_ends(&mut self, reason: Option<ExitReason>) {
+        if let Some(reason) = reason {
+            self.vmm.as_ref().unwrap().send(&VmmMessage::Exit(reason), None).unwrap();
+        }
+        (self.vmm, self.console, self.agent) = (None, None, None);
+        self.alive.lock().unwrap().take();
+    }
+
+    fn outcome(self) -> (Outcome, Vec<String>) {
+        let outcome = self.keeper.join().unwrap();
+        (outcome, self.notes.0.lock().unwrap().clone())
+    }
+
+    /// The VMM is stopped as asked; gives the outcome.
+    fn stops(mut self) -> (Outcome, Vec<String>) {
+        self.asked_to_stop();
+        self.vmm_ends(Some(ExitReason::Stopped));
+        self.outcome()
+    }
+}
+
+fn error(outcome: &Outcome) -> &str {
+    outcome.ending.error().unwrap_or_default()
+}
+
+#[test]
+fn a_process_runs_and_its_exit_is_told_and_recorded() {
+    let mut plan = Plan::new();
+    plan.task.process.args = vec!["true".to_owned()];
+    let mut world = plan.begin();
+    let mut stdout = world.attach(Stream::Stdout);
+    let mut stderr = world.attach(Stream::Stderr);
+    let timing = VmmMessage::Running { started_ns: 2, first_run_ns: 3 };
+    world.vmm.as_ref().unwrap().send(&timing, None).unwrap();
+    let HostMessage::Run { process, .. } = world.boot() else { panic!() };
+    assert_eq!(process.args, ["true"]);
+    let [_, mut out, mut err] = [0, 1, 2].map(|stream| world.connect(FIRST_STREAM_PORT + stream));
+    world.say(&AgentMessage::Started { process_id: PROCESS, pid: 1 });
+    out.write_all(b"one\ntwo").unwrap();
+    err.write_all(b"three").unwrap();
+    drop((out, err));
+    world.exit(ExitStatus::Code(3));
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one\ntwothree");
+    assert_eq!(world.hear(), Some(KeeperMessage::Started));
+    assert_eq!(world.hear(), Some(KeeperMessage::Exited { code: 3, oom_killed: false, error: None }));
+    world.asked_to_stop();
+    world.vmm_ends(Some(ExitReason::Stopped));
+    let Some(KeeperMessage::Gone { timings }) = world.hear() else { panic!() };
+    assert_eq!(world.hear(), None);
+    assert_eq!((timings.keeper_ns, timings.vmm_ns, timings.first_run_ns), (1, 2, 3));
+    assert_eq!((timings.guest_first_instruction_ns, timings.guest_ready_ns), (5, 6));
+    let order = [timings.hello_ns, timings.started_ns, timings.exited_ns, timings.gone_ns];
+    assert!(order.is_sorted() && order[0] > 0, "{order:?}");
+    let log = std::fs::read_to_string(world.log.path()).unwrap();
+    assert_eq!(log.lines().count(), 3);
+    assert_eq!(world.outcome().1, ["started", "ended 3"]);
+}
+
+#[test]
+fn a_data_disk_that_is_kept_is_written_before_the_end() {
+    let mut plan = Plan::new();
+    plan.task.keep_disk = true;
+    let mut world = plan.begin();
+    drop(world.started());
+    world.exit(ExitStatus::Signal(15));
+    assert_eq!(world.told(), HostMessage::Shutdown);
+    world.say(&AgentMessage::Stopped { reason: "shutdown".to_owned() });
+    let (outcome, _) = world.stops();
+    assert_eq!(outcome.ending, Ending::Exited { code: 143, oom_killed: false, error: None });
+}
+
+#[test]
+fn a_disk_that_is_not_written_in_time_is_said_to_be_so() {
+    for dies in [false, true] {
+        let mut plan = Plan::new();
+        plan.task.keep_disk = true;
+        plan.limits.shutdown = if dies { PATIENCE } else { Duration::from_millis(50) };
+        let mut world = plan.begin();
+        drop(world.started());
+        world.exit(ExitStatus::Code(0));
+        assert_eq!(world.told(), HostMessage::Shutdown);
+        let outcome = if dies {
+            world.vmm_ends(None);
+            world.outcome().0
+        } else {
+            world.stops().0
+        };
+        assert_eq!(outcome.ending.code(), 0);
+        assert!(error(&outcome).contains("writable layer was not written"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_says_nothing_is_given_up() {
+    for stage in ["boot", "start"] {
+        let mut plan = Plan::new();
+        plan.limits.boot = Duration::from_millis(100);
+        plan.limits.start = Duration::from_millis(100);
+        let mut world = plan.begin();
+        let mut console = world.console.take().unwrap();
+        console.write_all(b"Kernel panic - not syncing\x1b[31m\r\n").unwrap();
+        if stage == "start" {
+            world.boot();
+        }
+        world.asked_to_stop();
+        // The VMM does not obey: it is killed.
+        let Some(KeeperMessage::Failed { code: 125, message }) = world.hear() else { panic!() };
+        let expected =
+            if stage == "boot" { "did not come up within 0.1 s" } else { "did not start the process" };
+        assert!(message.contains(expected), "{message}");
+        assert!(message.ends_with("Kernel panic - not syncing\u{fffd}[31m"), "{message}");
+        assert_eq!(world.outcome().1, ["ended 125"]);
+    }
+}
+
+#[test]
+fn an_agent_that_sends_rubbish_or_too_much_is_given_up() {
+    let rubbish: [(&[u8], &str); 3] = [
+        (b"\x04\0\0\0rubb", "not a message of this protocol"),
+        (b"\xff\xff\xff\x7f", "longer than"),
+        (b"GET / HTTP/1.1\r\n\r\n", "longer than"),
+    ];
+    for (bytes, expected) in rubbish {
+        for started in [false, true] {
+            let mut world = Plan::new().begin();
+            if started {
+                drop(world.started());
+            } else {
+                world.agent = Some(world.connect(AGENT_PORT));
+            }
+            world.agent.as_mut().unwrap().write_all(bytes).unwrap();
+            let (outcome, notes) = world.stops();
+            assert!(error(&outcome).contains(expected), "{outcome:?}");
+            assert_eq!(notes.last().unwrap(), "ended 125");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_speaks_out_of_turn_is_given_up() {
+    let exited = AgentMessage::Exited { process_id: PROCESS, status: ExitStatus::Code(0), oom_killed: false };
+    let started = AgentMessage::Started { process_id: PROCESS, pid: 1 };
+    for message in [exited, started.clone()] {
+        let mut world = Plan::new().begin();
+        world.agent = Some(world.connect(AGENT_PORT));
+        world.say(&message);
+        assert!(error(&world.stops().0).contains("broke its protocol"));
+    }
+    for message in [started, AgentMessage::Started { process_id: 9, pid: 1 }] {
+        let mut world = Plan::new().begin();
+        drop(world.started());
+        world.say(&message);
+        let (outcome, _) = world.stops();
+        assert!(error(&outcome).contains("broke its protocol") && error(&outcome).len() < 300, "{outcome:?}");
+    }
+    let mut world = Plan::new().begin();
+    world.agent = Some(world.connect(AGENT_PORT));
+    let (version, max_frame) = (VERSION + 1, 1);
+    world.say(&AgentMessage::Hello {
+        version,
+        max_frame,
+        features: Vec::new(),
+        kernel: String::new(),
+        first_instruction_ns: 0,
+        ready_ns: 0,
+    });
+    assert!(error(&world.stops().0).contains("speaks version 2"));
+}
+
+#[test]
+fn a_vm_that_ends_by_itself_is_told_apart() {
+    let reasons = [
+        (Some(ExitReason::Reset), None, "reset itself unannounced"),
+        (Some(ExitReason::Reset), Some("reboot"), "the guest ended: reboot"),
+        (Some(ExitReason::PowerOff), None, "powered itself off"),
+        (Some(ExitReason::Crash { detail: "rip=1".to_owned() }), None, "crashed: rip=1"),
+        (Some(ExitReason::Failed { detail: "KVM".to_owned() }), None, "VMM failed: KVM"),
+        (None, None, "the VMM exited with code 0"),
+    ];
+    for (reason, announced, expected) in reasons {
+        for stage in ["booting", "starting", "running"] {
+            if announced.is_some() && stage == "booting" {
+                continue;
+            }
+            let mut world = Plan::new().begin();
+            match stage {
+                "starting" => drop(world.boot()),
+                "running" => drop(world.started()),
+                _ => {}
+            }
+            if let Some(reason) = announced {
+                world.say(&AgentMessage::Stopped { reason: reason.to_owned() });
+            }
+            world.vmm_ends(reason.clone());
+            let (outcome, _) = world.outcome();
+            assert!(error(&outcome).contains(expected), "{stage}: {outcome:?}");
+            let broken = matches!(outcome.ending, Ending::Broken { code: 125, .. });
+            assert_eq!(broken, stage == "running", "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_go_on_says_why() {
+    let mut world = Plan::new().begin();
+    world.boot();
+    world.say(&AgentMessage::Fatal { message: "no \x1bdisk".to_owned() });
+    assert!(error(&world.stops().0).contains("no \u{fffd}disk"));
+}
+
+#[test]
+fn a_vmm_that_breaks_the_protocol_is_killed() {
+    let world = Plan::new().begin();
+    world.vmm.as_ref().unwrap().send(&"rubbish", None).unwrap();
+    let (outcome, _) = world.outcome();
+    assert!(error(&outcome).contains("VMM broke its protocol"), "{outcome:?}");
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_has_docker_s_code() {
+    for (kind, code) in
+        [(FailureKind::NotFound, 127), (FailureKind::NotExecutable, 126), (FailureKind::Invalid, 125)]
+    {
+        let mut world = Plan::new().begin();
+        world.boot();
+        world.say(&AgentMessage::Failed { process_id: PROCESS, kind, message: "exec: \"x\"".to_owned() });
+        assert_eq!(world.hear(), Some(KeeperMessage::Failed { code, message: "exec: \"x\"".to_owned() }));
+        let (outcome, notes) = world.stops();
+        assert_eq!((outcome.ending.code(), notes), (code, vec![format!("ended {code}")]));
+    }
+}
+
+#[test]
+fn a_front_end_that_does_not_read_stops_the_writer_and_nothing_else() {
+    let mut world = Plan::new().begin();
+    let mut stdout = world.attach(Stream::Stdout);
+    let [_stdin, out, mut err] = world.started();
+    let data: Vec<u8> = (0..4u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent = data.clone();
+    let writer = std::thread::spawn(move || (&out).write_all(&sent));
+    // The writer is stuck, and yet errors pass and signals too.
+    err.write_all(b"still here").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read(world.log.path()).unwrap().windows(10).any(|part| part == b"still here") {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    world.ask(&ClientMessage::Signal { signal: 10 });
+    assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 10 });
+    assert!(!writer.is_finished());
+    assert!(std::fs::metadata(world.log.path()).unwrap().len() < 1 << 20);
+
+    let mut received = vec![0; data.len()];
+    stdout.read_exact(&mut received).unwrap();
+    assert!(received == data);
+    writer.join().unwrap().unwrap();
+    drop(err);
+    world.exit(ExitStatus::Code(0));
+    assert_eq!(world.stops().0.ending.code(), 0);
+}
+
+#[test]
+fn the_last_output_waits_for_a_slow_front_end() {
+    let mut plan = Plan::new();
+    plan.limits.drain = Duration::from_millis(100);
+    let mut world = plan.begin();
+    let mut stdout = world.attach(Stream::Stdout);
+    let [_stdin, out, err] = world.started();
+    let data = vec![7; 150_000];
+    (&out).write_all(&data).unwrap();
+    drop((out, err));
+    world.exit(ExitStatus::Code(0));
+    std::thread::sleep(Duration::from_millis(400));
+    let mut received = Vec::new();
+    stdout.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), data.len());
+    assert_eq!(error(&world.stops().0), "");
+}
+
+#[test]
+fn input_reaches_the_process_and_ends_where_it_ends() {
+    let mut world = Plan::new().begin();
+    let mut stdin = world.attach(Stream::Stdin);
+    let data: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent = data.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&sent));
+    let [mut input, out, err] = world.started();
+    let mut received = Vec::new();
+    input.read_to_end(&mut received).unwrap();
+    assert!(received == data);
+    writer.join().unwrap().unwrap();
+    drop((out, err));
+    world.exit(ExitStatus::Code(0));
+    world.stops();
+}
+
+#[test]
+fn input_that_nobody_reads_any_more_ends_its_front_end_s_pipe() {
+    let mut world = Plan::new().begin();
+    let mut stdin = world.attach(Stream::Stdin);
+    let [input, out, err] = world.started();
+    drop(input);
+    let deadline = Instant::now() + PATIENCE;
+    while stdin.write_all(b"x").is_ok() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop((out, err));
+    world.vmm_ends(None);
+    world.outcome();
+}
+
+#[test]
+fn a_container_ends_with_the_front_end_it_is_tied_to() {
+    for leaves in [false, true] {
+        let mut plan = Plan::new();
+        plan.task.tied = true;
+        let mut world = plan.begin();
+        let streams = world.started();
+        if leaves {
+            world.ask(&ClientMessage::Detach);
+        }
+        world.front_end = None;
+        drop(streams);
+        if leaves {
+            // It goes on: only its own end ends it.
+            world.exit(ExitStatus::Code(0));
+        }
+        assert_eq!(world.stops().0.ending.code(), if leaves { 0 } else { 137 });
+    }
+}
+
+#[test]
+fn a_process_that_ignores_the_stop_signal_is_killed() {
+    let mut world = Plan::new().begin();
+    let streams = world.started();
+    world.ask(&ClientMessage::Stop { signal: None, timeout: Some(0) });
+    assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 15 });
+    assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 9 });
+    drop(streams);
+    world.exit(ExitStatus::Signal(9));
+    let (outcome, notes) = world.stops();
+    assert_eq!(outcome.ending.code(), 137);
+    assert_eq!(notes, ["started", "stopping", "signal 15", "signal 9", "ended 137"]);
+}
+
+#[test]
+fn a_process_that_does_not_even_end_by_sigkill_loses_its_vm() {
+    let mut world = Plan::new().begin();
+    let _stdout = world.attach(Stream::Stdout);
+    let streams = world.started();
+    world.ask(&ClientMessage::Signal { signal: 9 });
+    assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 9 });
+    world.asked_to_stop();
+    drop(streams);
+    world.vmm_ends(Some(ExitReason::Stopped));
+    let (outcome, _) = world.outcome();
+    assert_eq!(outcome.ending.code(), 137);
+    assert!(error(&outcome).contains("did not end by SIGKILL"));
+}
+
+#[test]
+fn a_signal_before_the_process_runs_ends_the_vm() {
+    for stage in ["booting", "starting"] {
+        let mut world = Plan::new().begin();
+        if stage == "starting" {
+            world.boot();
+        }
+        world.ask(&ClientMessage::Signal { signal: libc::SIGWINCH as u8 });
+        world.ask(&ClientMessage::Signal { signal: 2 });
+        let (outcome, _) = world.stops();
+        assert!(matches!(outcome.ending, Ending::NotStarted { code: 130, .. }), "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_terminal_s_size_is_known_before_and_changes_after_the_start() {
+    let mut plan = Plan::new();
+    plan.task.process.terminal = Some(WindowSize { columns: 80, rows: 24 });
+    let mut world = plan.begin();
+    let size = |columns| WindowSize { columns, rows: 50 };
+    world.ask(&ClientMessage::Resize { size: size(100) });
+    let HostMessage::Run { process, stdio, .. } = world.boot() else { panic!() };
+    assert_eq!((process.terminal, stdio.stderr), (Some(size(100)), None));
+    let output = world.connect(stdio.stdout.unwrap());
+    world.say(&AgentMessage::Started { process_id: PROCESS, pid: 1 });
+    world.ask(&ClientMessage::Resize { size: size(120) });
+    assert_eq!(world.told(), HostMessage::Resize { process_id: PROCESS, size: size(120) });
+    drop(output);
+    world.exit(ExitStatus::Code(0));
+    world.stops();
+}
+
+#[test]
+fn connections_that_nobody_waits_for_are_closed() {
+    let mut world = Plan::new().begin();
+    let early = world.connect(FIRST_STREAM_PORT);
+    let unknown = world.connect(22);
+    for mut connection in [early, unknown] {
+        assert_eq!(connection.read(&mut [0; 1]).unwrap(), 0);
+    }
+    let streams = world.started();
+    for port in [AGENT_PORT, FIRST_STREAM_PORT, FIRST_STREAM_PORT + 1, FIRST_STREAM_PORT + 3, u32::MAX] {
+        assert_eq!(world.connect(port).read(&mut [0; 1]).unwrap(), 0);
+    }
+    drop(streams);
+    world.exit(ExitStatus::Code(0));
+    world.stops();
+}
+
+#[test]
+fn a_front_end_that_sends_rubbish_is_dropped_and_the_container_goes_on() {
+    let mut world = Plan::new().begin();
+    let streams = world.started();
+    world.front_end.as_ref().unwrap().send(&"rubbish", None).unwrap();
+    assert_eq!(world.hear(), None);
+    drop(streams);
+    world.exit(ExitStatus::Code(0));
+    assert_eq!(world.stops().0.ending.code(), 0);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_costs_no_output() {
+    let mut plan = Plan::new();
+    plan.log = Some(File::options().write(true).open("/dev/full").unwrap());
+    let mut world = plan.begin();
+    let mut stdout = world.attach(Stream::Stdout);
+    let [_stdin, out, err] = world.started();
+    (&out).write_all(b"output").unwrap();
+    drop((out, err));
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "output");
+    world.exit(ExitStatus::Code(0));
+    let (outcome, _) = world.stops();
+    assert!(error(&outcome).contains("log could not be written"), "{outcome:?}");
+}
+
+#[test]
+fn a_flooded_console_is_bounded() {
+    let mut world = Plan::new().begin();
+    let mut console = world.console.take().unwrap();
+    for line in 0..20_000 {
+        writeln!(console, "line {line}").unwrap();
+    }
+    drop(console);
+    drop(world.started());
+    world.vmm_ends(None);
+    let (outcome, _) = world.outcome();
+    assert!(outcome.console.len() <= 8 << 10 && outcome.console.ends_with("line 19999\n"));
+}
