@@ -3,12 +3,15 @@
 //! The command line prints what is here, and a Docker API would serve it. A container is a folder (see [`state`]);
 //! while it runs a keeper owns it (see [`keeper`]), and commands speak to the keeper.
 
+pub mod action;
 mod capability;
 mod config;
 mod create;
 mod disk;
+pub mod duration;
 pub mod error;
 mod id;
+mod inspect;
 pub mod keeper;
 pub mod limits;
 mod machine;
@@ -23,4 +26,5 @@ pub use create::{Created, Request, create};
 pub use error::{Error, Result};
 pub use id::{ContainerId, ContainerName};
 pub use machine::PROFILE_VARIABLE;
+pub use inspect::inspect;
 pub use start::start;

@@ -4,22 +4,54 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::container::{Result, state::Store};
+
+mod attach;
+mod create;
 mod detach;
+mod inspect;
 mod keeper;
+mod kill;
+mod logs;
 mod options;
+mod ps;
 mod refused;
+mod rm;
 mod run;
 mod session;
-use super::terminal;
+mod start;
+mod stop;
 mod timings;
+mod wait;
 
 pub use keeper::Keeper;
 
-/// Verbs that stand on their own.
+/// Verbs that stand on their own, and below `hull container`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run a command in a new container
     Run(Box<run::Run>),
+    /// Create a container without starting it
+    Create(Box<create::Create>),
+    /// Start containers that do not run
+    Start(start::Start),
+    /// Stop containers
+    Stop(stop::Stop),
+    /// Send containers a signal
+    Kill(kill::Kill),
+    /// Wait until containers end, and print their exit codes
+    Wait(wait::Wait),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// List containers
+    #[command(visible_alias = "list")]
+    Ps(ps::Ps),
+    /// Show a container's output
+    Logs(logs::Logs),
+    /// Attach this terminal to a container that runs
+    Attach(attach::Attach),
+    /// Print everything about containers, as JSON
+    Inspect(inspect::Inspect),
 }
 
 impl Verb {
@@ -27,6 +59,35 @@ impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Run(verb) => verb.run(),
+            Verb::Create(verb) => verb.run(),
+            Verb::Start(verb) => verb.run(),
+            Verb::Stop(verb) => verb.run(),
+            Verb::Kill(verb) => verb.run(),
+            Verb::Wait(verb) => verb.run(),
+            Verb::Rm(verb) => verb.run(),
+            Verb::Ps(verb) => verb.run(),
+            Verb::Logs(verb) => verb.run(),
+            Verb::Attach(verb) => verb.run(),
+            Verb::Inspect(verb) => verb.run(),
         }
     }
+}
+
+/// Does something to each container; prints what it gives, or why it failed, which keeps it from none of the others.
+fn for_each(
+    containers: &[String],
+    mut act: impl FnMut(&Store, &str) -> Result<String>,
+) -> anyhow::Result<ExitCode> {
+    let store = Store::open()?;
+    let mut code = ExitCode::SUCCESS;
+    for container in containers {
+        match act(&store, container) {
+            Ok(answer) => println!("{answer}"),
+            Err(error) => {
+                eprintln!("hull: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }

@@ -1,6 +1,11 @@
 //! `hull run`.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
@@ -8,11 +13,12 @@ use super::{
     detach::DetachKeys,
     options::{Attached, Options, Pull},
     session::{self, End, Wish},
-    terminal, timings,
+    timings,
 };
 use crate::{
+    cli::terminal,
     container::{
-        self, Created, Error, Result,
+        self, ContainerId, Created, Error, Result,
         state::{Status, Store},
     },
     image::{self, Image},
@@ -63,16 +69,26 @@ impl Run {
         let attached = if self.detach { Attached::default() } else { Attached::of(&self.options) };
         let request = self.options.request(&attached)?;
         let image = find_image(self.options.image(), self.options.pull)?;
+        let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
         let Created { folder, description, lock } =
             container::create(&store, &image, request, Status::Starting)?;
-        if let Some(path) = &self.options.cidfile {
-            write_id(path, folder.id.as_str())?;
+        if let Some(file) = id_file {
+            file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
         let channel = container::start(&folder, lock, tied)?;
         if self.detach {
-            return await_start(&channel, folder.id.as_str());
+            return Ok(match await_start(&channel)? {
+                Ok(()) => {
+                    println!("{}", folder.id);
+                    ExitCode::SUCCESS
+                }
+                Err((code, message)) => {
+                    eprintln!("hull: {message}");
+                    ExitCode::from(code)
+                }
+            });
         }
         let wish = Wish {
             attached,
@@ -98,7 +114,7 @@ impl Run {
 }
 
 /// The image of this name, pulled if need be.
-fn find_image(name: &str, pull: Pull) -> Result<Image> {
+pub fn find_image(name: &str, pull: Pull) -> Result<Image> {
     let store = image::Store::open()?;
     let found = if pull == Pull::Always { None } else { store.find(name)? };
     found.ok_or_else(|| match pull {
@@ -109,27 +125,47 @@ fn find_image(name: &str, pull: Pull) -> Result<Image> {
     })
 }
 
-/// Writes the container's id to a file that must not exist yet.
-fn write_id(path: &Path, id: &str) -> Result<()> {
-    let file = std::fs::File::options().write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(id.as_bytes()))
-        .map_err(Error::file("cannot write the id to", path))
+/// The file of `--cidfile`. It must not have been there; dropped before it is written, it is gone again.
+pub struct IdFile {
+    path: PathBuf,
+    file: File,
+    written: bool,
 }
 
-/// Waits for the start of a container that is to run in the background.
-fn await_start(channel: &Channel, id: &str) -> Result<ExitCode> {
+impl IdFile {
+    /// Makes the file.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::options().write(true).create_new(true).open(path);
+        let file = file.map_err(Error::file("cannot make the container ID file", path))?;
+        Ok(Self { path: path.to_owned(), file, written: false })
+    }
+
+    /// Writes the id of the container that was made.
+    pub fn write(mut self, id: &ContainerId) -> Result<()> {
+        self.file
+            .write_all(id.as_str().as_bytes())
+            .map_err(Error::file("cannot write the container ID file", &self.path))?;
+        self.written = true;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if !self.written {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Waits until the container runs, or gives exit code and reason when it cannot be started.
+pub fn await_start(channel: &Channel) -> Result<Result<(), (u8, String)>> {
     loop {
         let received =
             channel.receive().map_err(|error| Error::Keeper(format!("does not answer: {error}")))?;
         match received {
-            Received::Message(KeeperMessage::Started, _) => {
-                println!("{id}");
-                return Ok(ExitCode::SUCCESS);
-            }
-            Received::Message(KeeperMessage::Failed { code, message }, _) => {
-                eprintln!("hull: {message}");
-                return Ok(ExitCode::from(code));
-            }
+            Received::Message(KeeperMessage::Started, _) => return Ok(Ok(())),
+            Received::Message(KeeperMessage::Failed { code, message }, _) => return Ok(Err((code, message))),
             Received::Message(..) | Received::Nothing => {}
             Received::Closed => return Err(Error::Keeper("was killed; the container is over".to_owned())),
         }

@@ -16,9 +16,9 @@ use rustix::{
 use super::{
     detach::{DetachKeys, Matcher},
     options::Attached,
-    terminal::{self, RawTerminal},
 };
 use crate::{
+    cli::terminal::{self, RawTerminal},
     container::{Error, Result},
     vm::{
         control::{ClientMessage, KeeperMessage, Stream, Timings},

@@ -1,0 +1,177 @@
+//! What is done to containers that are there: reached through their keepers, or their folders when they do not run.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use hull_protocol::Signal;
+
+use super::{
+    Error, Result, signal, start,
+    state::{Folder, Lock, State, Status, Store},
+};
+use crate::{
+    vm::control::{ClientMessage, KeeperMessage},
+    vmm::channel::{Channel, Received},
+};
+
+/// How long a keeper may take to open its door, or to close it behind itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn keeper_failed(error: std::io::Error) -> Error {
+    Error::Keeper(format!("does not answer: {error}"))
+}
+
+/// Calls until something comes of it, or patience is over.
+fn eventually<T>(mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+        if Instant::now() > end {
+            return Err(Error::Keeper(format!("did not answer within {} s", PATIENCE.as_secs())));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Connects to the keeper of a container; `None` when it does not run.
+///
+/// # Errors
+/// When the container is gone, or its keeper does not answer.
+pub fn connect(store: &Store, folder: &Folder) -> Result<Option<Channel>> {
+    eventually(|| {
+        // Looked at each time: a keeper may be about to open its door, or to end.
+        let folder = store.find(folder.id.as_str())?;
+        if !folder.state()?.status.needs_keeper() {
+            return Ok(Some(None));
+        }
+        Ok(folder.connect().ok().map(|socket| Some(Channel::from(socket))))
+    })
+}
+
+/// The keeper of a container that runs.
+fn connect_running(store: &Store, folder: &Folder) -> Result<Channel> {
+    connect(store, folder)?.ok_or_else(|| Error::NotRunning(folder.id.clone()))
+}
+
+/// Waits until the keeper has ended; gives the exit code, if it told it.
+fn await_end(channel: &Channel) -> Result<Option<u8>> {
+    let mut told = None;
+    loop {
+        match channel.receive().map_err(keeper_failed)? {
+            Received::Message(KeeperMessage::Exited { code, .. } | KeeperMessage::Failed { code, .. }, _) => {
+                told = Some(code);
+            }
+            Received::Message(..) | Received::Nothing => {}
+            Received::Closed => return Ok(told),
+        }
+    }
+}
+
+/// Waits until the container has ended and gives its exit code; of one that does not run, at once.
+///
+/// # Errors
+/// When there is no such container.
+pub fn wait(store: &Store, name: &str) -> Result<u8> {
+    let folder = store.find(name)?;
+    let told = match connect(store, &folder)? {
+        Some(channel) => await_end(&channel)?,
+        None => None,
+    };
+    match told {
+        Some(code) => Ok(code),
+        None => Ok(store.find(folder.id.as_str())?.state()?.exit_code),
+    }
+}
+
+/// Stops the container: its stop signal, then SIGKILL after `timeout` seconds (its own when `None`, never when
+/// negative). One that does not run is left as it is.
+///
+/// # Errors
+/// When there is no such container.
+pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
+    let folder = store.find(name)?;
+    if let Some(channel) = connect(store, &folder)? {
+        // A failed send is a keeper that has just ended.
+        let _ = channel.send(&ClientMessage::Stop { signal, timeout }, None);
+        await_end(&channel)?;
+    }
+    Ok(())
+}
+
+/// Sends the container's process a signal. After SIGKILL it has ended.
+///
+/// # Errors
+/// When there is no such container, or it does not run.
+pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
+    let folder = store.find(name)?;
+    let channel = connect_running(store, &folder).map_err(|error| match error {
+        Error::NotRunning(id) => {
+            Error::Conflict(format!("cannot kill container: {name}: container {id} is not running"))
+        }
+        other => other,
+    })?;
+    channel.send(&ClientMessage::Signal { signal }, None).map_err(keeper_failed)?;
+    if signal == signal::KILL {
+        await_end(&channel)?;
+    }
+    Ok(())
+}
+
+/// Removes the container; with `force` also one that runs.
+///
+/// # Errors
+/// When there is no such container, or it runs.
+pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
+    let folder = store.find(name)?;
+    if folder.state()?.status.needs_keeper() {
+        if !force {
+            let shown = folder.description()?.map_or(folder.id.to_string(), |it| it.name.to_string());
+            return Err(Error::Conflict(format!(
+                "cannot remove container \"/{shown}\": container is running: stop the container before removing or \
+                 force remove"
+            )));
+        }
+        if let Some(channel) = connect(store, &folder)? {
+            let _ = channel.send(&ClientMessage::Signal { signal: signal::KILL }, None);
+            await_end(&channel)?;
+        }
+    }
+    match lock_idle(store, &folder) {
+        Ok(_lock) => match folder.description()? {
+            Some(description) => store.remove(&folder, &description),
+            None => Ok(()),
+        },
+        // `--rm` was quicker.
+        Err(Error::NotFound(_)) if force => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The lock of a container that does not run: of a keeper that is just ending, when it has ended.
+fn lock_idle(store: &Store, folder: &Folder) -> Result<Lock> {
+    eventually(|| {
+        let folder = store.find(folder.id.as_str())?;
+        folder.try_lock().map_err(Error::file("cannot lock", folder.path()))
+    })
+}
+
+/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
+///
+/// # Errors
+/// When there is no such container.
+pub fn restart(store: &Store, name: &str, tied: bool) -> Result<Option<Channel>> {
+    let folder = store.find(name)?;
+    if folder.state()?.status.needs_keeper() {
+        return Ok(None);
+    }
+    let lock = lock_idle(store, &folder)?;
+    let state = folder.state()?;
+    folder.write_state(&State { status: Status::Starting, error: String::new(), ..state })?;
+    start::start(&folder, lock, tied).map(Some)
+}
