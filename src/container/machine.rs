@@ -18,11 +18,11 @@ use crate::{
     assets::Assets,
     image::Image,
     vm::launch::Descriptors,
-    vmm::config::{DeviceConfig, Tables, VmmConfig},
+    vmm::config::{DeviceConfig, KernelKind, VmmConfig},
 };
 
 /// Hull's own kernel and guest rootfs; what describes the devices and works round the host is the VMM's to add.
-const COMMAND_LINE: &str = "console=hvc0 quiet root=/dev/vda rootfstype=erofs ro init=/init";
+const COMMAND_LINE: &str = "console=hvc0 root=/dev/vda rootfstype=erofs ro init=/init";
 /// The guest's address on vsock. Each VM has a vsock of its own, so all can have the same.
 const GUEST_CID: u32 = 3;
 /// Layers begin at multiples of this on the layer disk.
@@ -82,7 +82,7 @@ pub fn machine(
         kernel,
         initrd: None,
         command_line: COMMAND_LINE.to_owned(),
-        tables: Tables::Mp,
+        kernel_kind: KernelKind::Hull,
         devices: vec![
             DeviceConfig::Console { input: None, output },
             disk(rootfs, true, "rootfs"),

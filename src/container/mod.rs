@@ -25,6 +25,6 @@ pub use config::{Config, Description, HostConfig, Ulimit};
 pub use create::{Created, Request, create};
 pub use error::{Error, Result};
 pub use id::{ContainerId, ContainerName};
-pub use machine::PROFILE_VARIABLE;
 pub use inspect::inspect;
+pub use machine::PROFILE_VARIABLE;
 pub use start::start;

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use crate::assets::Assets;
 use crate::config::{Console, Disk, VmFile};
 use crate::vmm::channel::Received;
-use crate::vmm::config::{DeviceConfig, Tables, VmmConfig};
+use crate::vmm::config::{DeviceConfig, KernelKind, VmmConfig};
 use crate::vmm::control::{ExitReason, KeeperMessage, VmmMessage};
 
 /// How much of a console is moved at once, in bytes.
@@ -70,7 +70,7 @@ pub fn prepare(
         kernel,
         initrd,
         command_line: file.kernel.command_line.clone(),
-        tables: if own_kernel { Tables::Mp } else { Tables::Acpi },
+        kernel_kind: if own_kernel { KernelKind::Hull } else { KernelKind::Foreign },
         devices,
         profile: None,
     };

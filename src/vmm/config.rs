@@ -30,24 +30,25 @@ pub struct VmmConfig {
     pub kernel: Fd,
     /// Initial RAM disk.
     pub initrd: Option<Fd>,
-    /// The kernel's command line; arguments for devices and for host quirks are appended by the VMM.
+    /// Whose kernel it is, which decides how it learns of its hardware and what else it is told.
+    pub kernel_kind: KernelKind,
+    /// The kernel's command line. The VMM puts in front of it what every kernel is told, and appends what describes
+    /// devices.
     pub command_line: String,
-    /// Tables that describe the hardware to the guest.
-    pub tables: Tables,
     /// The devices, in the order the guest finds them (`vda`, `vdb`, …).
     pub devices: Vec<DeviceConfig>,
     /// Samples of the guest's instruction pointer are written here, for `hull bench boot --profile`.
     pub profile: Option<Fd>,
 }
 
-/// How the guest learns of its hardware.
+/// Whose kernel a VM boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Tables {
-    /// MP table, and devices on the command line: hull's own kernel, which boots sooner with it.
-    Mp,
-    /// Reduced-hardware ACPI: any other kernel.
-    Acpi,
+pub enum KernelKind {
+    /// hull's own: told by an MP table and of its devices on the command line, with which it boots sooner.
+    Hull,
+    /// Any other: told by reduced-hardware ACPI.
+    Foreign,
 }
 
 /// A device of a VM.

@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use event_manager::EventManager;
+use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
 use hull_arch::cpu::{self, CpuModel};
 use hull_arch::layout::{KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
-use hull_arch::tables::{self, Machine as MachineTables};
+use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
 use hull_devices::device::Memory;
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::channel::Channel;
-use super::config::{Tables, VmmConfig};
+use super::config::{KernelKind, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
 use super::descriptors::Descriptors;
 use super::devices::{Devices, Wiring};
@@ -66,7 +67,7 @@ impl Machine {
         vm.set_tss_address(KVM_TSS.0 as usize).context("KVM_SET_TSS_ADDR")?;
         vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
         // hull's own kernel ticks by the local APIC; another may calibrate it against the PIT.
-        let pit = config.tables == Tables::Acpi;
+        let pit = config.kernel_kind == KernelKind::Foreign;
         if pit {
             let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
             vm.create_pit2(pit).context("KVM_CREATE_PIT2")?;
@@ -171,17 +172,20 @@ fn load(
     let machine =
         MachineTables { serial: devices.serial, pit, ..MachineTables::new(config.vcpus, &devices.windows) };
     let mut command_line = CommandLine::new();
+    let (kind, tables) = match config.kernel_kind {
+        KernelKind::Hull => (arguments::KernelKind::Hull, TablesKind::Mp),
+        KernelKind::Foreign => (arguments::KernelKind::Foreign, TablesKind::Acpi),
+    };
+    command_line.extend(arguments::kernel_arguments(kind, tables))?;
+    command_line.extend(quirks.kernel_arguments().iter().copied())?;
     command_line.push(&config.command_line)?;
-    for argument in quirks.kernel_arguments() {
-        command_line.push(argument)?;
-    }
-    let acpi = match config.tables {
-        Tables::Mp => {
+    let acpi = match tables {
+        TablesKind::Mp => {
             tables::mp::write(memory, &machine)?;
             command_line.push_devices(&devices.windows)?;
             None
         }
-        Tables::Acpi => Some(tables::acpi::write(memory, &machine)?),
+        TablesKind::Acpi => Some(tables::acpi::write(memory, &machine)?),
     };
     let data = BootData { command_line: &command_line, initrd, acpi, map };
     Ok(boot::write_boot_data(memory, &kernel, &data)?)
