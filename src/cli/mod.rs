@@ -7,6 +7,7 @@ pub mod container;
 mod doctor;
 pub mod image;
 mod internal;
+mod output;
 mod table;
 pub mod terminal;
 mod vm;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::BadDigest;
 use super::reference::BadReference;
-use super::{Digest, Platform, erofs};
+use super::{Digest, Platform, erofs, registry};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -58,6 +58,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// Content is not what its digest says.
     #[error("{what} has the wrong digest: it should be {expected} and is {actual}")]
     WrongDigest {

@@ -19,7 +19,7 @@ pub enum Document {
     /// Several images, of which each is for another platform.
     Index(ImageIndex),
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
 }
 
 impl Document {
@@ -39,7 +39,9 @@ impl Document {
                 "it is of Docker's schema 1, which is no longer supported; push the image again",
             )),
             Outline { manifests: Some(_), .. } => parse_json(json, what).map(Document::Index),
-            Outline { layers: Some(_), .. } => parse_json(json, what).map(Document::Manifest),
+            Outline { layers: Some(_), .. } => {
+                parse_json(json, what).map(|manifest| Document::Manifest(Box::new(manifest)))
+            }
             _ => Err(Error::malformed(what, "it is neither a manifest nor an index")),
         }
     }

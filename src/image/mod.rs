@@ -21,7 +21,9 @@ mod error;
 pub mod load;
 pub mod manifest;
 mod platform;
+pub mod pull;
 pub mod reference;
+pub mod registry;
 pub mod store;
 pub mod tar;
 

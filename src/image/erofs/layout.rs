@@ -123,8 +123,7 @@ fn describe(tree: &Tree, reached: &Reached, time: (i64, u32)) -> Vec<Placed> {
         let inode = tree.inode(id);
         let (size, address, pending) = match &inode.content {
             Content::Directory(_) => {
-                let names = sorted(tree, id, |name, _| name);
-                let size = directory::size(names.into_iter());
+                let size = directory::size(sorted(tree, id).into_iter().map(|(name, _)| name));
                 (size, 0, size)
             }
             Content::File { size, block } => (*size, *block, 0),
@@ -195,7 +194,7 @@ impl Contents<'_> {
         match &self.tree.inode(id).content {
             Content::Bytes(bytes) => bytes.as_ref().into(),
             Content::Directory(_) => {
-                let entry = |name, target: Target| {
+                let entry = |(name, target)| {
                     let id = match target {
                         Target::Child(child) => child,
                         Target::Itself => id,
@@ -203,7 +202,7 @@ impl Contents<'_> {
                     };
                     Entry { name, nid: self.nids[id.index()], kind: file_type(self.tree.inode(id).mode) }
                 };
-                directory::encode(&sorted(self.tree, id, entry)).into()
+                directory::encode(&sorted(self.tree, id).into_iter().map(entry).collect::<Vec<_>>()).into()
             }
             _ => (&[][..]).into(),
         }
@@ -218,17 +217,12 @@ enum Target {
 }
 
 /// Every entry of a directory, `.` and `..` among them, in the order of names' bytes.
-fn sorted<'a, T>(tree: &'a Tree, id: InodeId, make: impl Fn(&'a [u8], Target) -> T) -> Vec<T> {
-    let directory = tree.directory(id);
-    let children = || directory.iter().flat_map(|directory| &directory.entries);
-    let child = |(name, &child): (&'a Box<[u8]>, &InodeId)| make(name, Target::Child(child));
-    // Nothing but names of '!' to '-' sorts before the dots, and only "..!" and the like may come between or be near.
-    let before = |dots: &'static [u8]| move |(name, _): &(&'a Box<[u8]>, &InodeId)| name.as_ref() < dots;
-    let mut entries: Vec<T> = children().take_while(before(b".")).map(child).collect();
-    entries.push(make(b".", Target::Itself));
-    entries.extend(children().skip_while(before(b".")).take_while(before(b"..")).map(child));
-    entries.push(make(b"..", Target::Parent));
-    entries.extend(children().skip_while(before(b"..")).map(child));
+fn sorted(tree: &Tree, id: InodeId) -> Vec<(&[u8], Target)> {
+    let children = tree.directory(id).into_iter().flat_map(|directory| &directory.entries);
+    let mut entries: Vec<(&[u8], Target)> =
+        children.map(|(name, &child)| (name.as_ref(), Target::Child(child))).collect();
+    entries.extend([(&b"."[..], Target::Itself), (b"..", Target::Parent)]);
+    entries.sort_by_key(|&(name, _)| name);
     entries
 }
 

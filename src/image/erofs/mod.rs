@@ -74,7 +74,7 @@ pub struct Summary {
 pub fn write_from_tar<R: Read, W: Write + Seek>(archive: R, image: W) -> Result<Summary, Error> {
     let mut archive = tar::Archive::new(archive);
     let mut builder = Builder::new(image)?;
-    while let Some(member) = archive.next()? {
+    while let Some(member) = archive.next_member()? {
         builder.add(member, &mut archive)?;
     }
     builder.finish()

@@ -8,7 +8,7 @@ use super::{Error, tar};
 const BUFFER: usize = 256 << 10;
 /// Runs of zeros at least this long, and so aligned, become holes.
 const HOLE: usize = 64 << 10;
-const ZEROS: [u8; HOLE] = [0; HOLE];
+static ZEROS: [u8; HOLE] = [0; HOLE];
 
 /// Writes an image from its start on.
 pub(super) struct Sink<W> {
@@ -107,7 +107,7 @@ impl<W: Write + Seek> Sink<W> {
     fn flush(&mut self) -> Result<(), Error> {
         let buffer = std::mem::take(&mut self.buffer);
         for (i, piece) in buffer.chunks(HOLE).enumerate() {
-            if piece == &ZEROS[..piece.len()] {
+            if *piece == ZEROS[..piece.len()] {
                 continue;
             }
             let position = self.start + (i * HOLE) as u64;

@@ -147,7 +147,7 @@ fn scan(file: &File, start: u64, name: &str) -> Result<HashMap<String, Part>> {
     let length = file.metadata().map_err(Error::file("cannot read", Path::new(name)))?.len();
     let mut archive = Archive::new(BufReader::with_capacity(4096, file));
     let mut members = HashMap::new();
-    while let Some(member) = archive.next().map_err(|error| malformed(name, error))? {
+    while let Some(member) = archive.next_member().map_err(|error| malformed(name, error))? {
         let at = start + archive.position();
         if member.kind == Kind::File && at + member.size > length {
             return Err(malformed(name, tar::Error::CutShort(length)));
@@ -164,7 +164,7 @@ fn spool(stream: impl Read, name: &str, ingest: &Ingest) -> Result<HashMap<Strin
     let mut archive = Archive::new(stream);
     let mut members = HashMap::new();
     let mut in_memory = 0;
-    while let Some(member) = archive.next().map_err(|error| malformed(name, error))? {
+    while let Some(member) = archive.next_member().map_err(|error| malformed(name, error))? {
         let size = member.size;
         let what = format!("\"{}\" in {name}", member.name());
         add(&mut members, member, name, || {

@@ -111,6 +111,11 @@ pub(super) fn find(metadata: &Metadata, name: &str) -> Result<Option<Digest>> {
 }
 
 impl Image {
+    /// Size of its layers' file systems together, in bytes.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+
     /// Opens every layer's EROFS image, lowest first. An open file stays whole whatever is removed from the store. A layer
     /// that is missing is made again from its blob.
     ///

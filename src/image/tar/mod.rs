@@ -117,7 +117,7 @@ pub fn printable(name: &[u8]) -> String {
 
 /// An archive being read from its beginning to its end.
 ///
-/// [`next`](Self::next) gives a member; its data is what [`Read`] then yields, up to the sum of the member's segments.
+/// [`next_member`](Self::next_member) gives a member; its data is what [`Read`] then yields, up to the sum of the member's segments.
 pub struct Archive<R> {
     source: R,
     /// Bytes of the source that were read.
@@ -140,13 +140,13 @@ impl<R: Read> Archive<R> {
         self.source
     }
 
-    /// How far the source was read, in bytes: after [`next`](Self::next), where the member's data begins.
+    /// How far the source was read, in bytes: after [`next_member`](Self::next_member), where the member's data begins.
     pub fn position(&self) -> u64 {
         self.position
     }
 
     /// The next member, or `None` at the end of the archive. What is unread of the last one's data is skipped.
-    pub fn next(&mut self) -> Result<Option<Member>, Error> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
         self.skip_rest()?;
         let mut extensions = pax::Extensions::default();
         let mut extended = false;

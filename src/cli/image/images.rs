@@ -1,0 +1,140 @@
+//! `hull images`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{size, tree};
+use crate::cli::output::print;
+use crate::cli::table;
+use crate::container::duration;
+use crate::image::{Image, Reference, Store};
+
+/// What stands where there is no name.
+const NONE: &str = "<none>";
+
+/// List images
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Only images of this name: NAME[:TAG]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Accepted for Docker's sake: there are no hidden images
+    #[arg(short, long)]
+    all: bool,
+    /// Show IDs only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not shorten IDs
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show the digests that registries know images by
+    #[arg(long)]
+    digests: bool,
+    /// Show which layers images share
+    #[arg(long, conflicts_with_all = ["quiet", "digests", "json"])]
+    tree: bool,
+    /// Print an array of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of the table: an image under one of its names.
+struct Row {
+    repository: String,
+    tag: String,
+    digest: String,
+    id: String,
+    created: String,
+    size: u64,
+}
+
+impl Images {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut images = Store::open()?.images()?;
+        // Youngest first, as Docker has them. Times of one format sort as texts.
+        images.sort_by_key(|image| std::cmp::Reverse(image.config.created().clone().unwrap_or_default()));
+        if self.tree {
+            return print(&tree::render(&images));
+        }
+        let mut rows = Vec::new();
+        for image in &images {
+            rows.extend(self.rows(image)?);
+        }
+        let text = if self.quiet {
+            rows.dedup_by(|a, b| a.id == b.id);
+            rows.iter().map(|row| format!("{}\n", row.id)).collect()
+        } else if self.json {
+            format!("{:#}\n", Value::Array(rows.iter().map(Row::json).collect()))
+        } else if self.digests {
+            let cells = |row: &Row| {
+                [&row.repository, &row.tag, &row.digest, &row.id, &row.ago(), &size::human(row.size)]
+                    .map(String::clone)
+            };
+            let cells: Vec<_> = rows.iter().map(cells).collect();
+            table::render(["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"], &cells)
+        } else {
+            let cells = |row: &Row| {
+                [&row.repository, &row.tag, &row.id, &row.ago(), &size::human(row.size)].map(String::clone)
+            };
+            let cells: Vec<_> = rows.iter().map(cells).collect();
+            table::render(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], &cells)
+        };
+        print(&text)
+    }
+
+    /// The image under each of its names that is asked for.
+    fn rows(&self, image: &Image) -> anyhow::Result<Vec<Row>> {
+        let wanted = self.name.as_ref().map(|name| name.parse::<Reference>()).transpose()?;
+        let whole_repository = self
+            .name
+            .as_ref()
+            .is_some_and(|name| !name.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])));
+        let is_wanted = |name: &Reference| match &wanted {
+            None => true,
+            Some(wanted) if whole_repository => name.name() == wanted.name(),
+            Some(wanted) => name == wanted,
+        };
+        let row = |name: Option<&Reference>| {
+            let repository = name.map_or_else(|| NONE.to_owned(), Reference::familiar_name);
+            let same = |digest: &&Reference| name.is_some_and(|name| name.name() == digest.name());
+            let digest = image.digests.iter().find(same).and_then(Reference::digest);
+            Row {
+                repository,
+                tag: name.and_then(Reference::tag).unwrap_or(NONE).to_owned(),
+                digest: digest.map_or_else(|| NONE.to_owned(), |digest| digest.to_string()),
+                id: if self.no_trunc { image.id.to_string() } else { image.id.short() },
+                created: image.config.created().clone().unwrap_or_default(),
+                size: image.size(),
+            }
+        };
+        let mut rows: Vec<Row> =
+            image.tags.iter().filter(|name| is_wanted(name)).map(|name| row(Some(name))).collect();
+        // An image without a tag is shown by its digest, and one without any name by its ID.
+        if image.tags.is_empty() {
+            rows.extend(image.digests.iter().filter(|name| is_wanted(name)).map(|name| row(Some(name))));
+            if image.digests.is_empty() && wanted.is_none() {
+                rows.push(row(None));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Row {
+    fn ago(&self) -> String {
+        match self.created.parse::<jiff::Timestamp>() {
+            Ok(_) => format!("{} ago", duration::human(duration::seconds_since(&self.created))),
+            Err(_) => "N/A".to_owned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "Repository": self.repository, "Tag": self.tag, "Digest": self.digest, "ID": self.id,
+            "CreatedAt": self.created, "CreatedSince": self.ago(), "Size": size::human(self.size), "Bytes": self.size,
+        })
+    }
+}
