@@ -12,15 +12,17 @@ use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::block::request::parse;
 use crate::block::{Backend, FileDisk, Layers, Serial, execute};
 use crate::bus::BusDevice;
 use crate::console::Console;
 use crate::device::{
-    ActivateError, Activation, Device, DeviceKind, DeviceState, Memory, RestoreError, SharedDevice, lock,
+    ActivateError, Activation, Device, DeviceKind, DeviceState, Interrupt, Memory, RestoreError,
+    SharedDevice, lock,
 };
 use crate::entropy::{Entropy, EntropyState};
 use crate::event_loop::Polled;
-use crate::queue::{Served, VirtQueue};
+use crate::queue::{Buffers, QueueState, Segment, Served, VirtQueue};
 use crate::transport::mmio::MmioTransport;
 use crate::vsock::{HostSide, Refused, Vsock};
 
@@ -267,6 +269,54 @@ impl HostSide for Fickle {
         }
         Ok(())
     }
+}
+
+/// A queue in memory of nothing but `image`: its rings, descriptors and tables are whatever comes.
+pub fn queue(image: &[u8]) {
+    struct Deaf;
+    impl Interrupt for Deaf {
+        fn queue(&self, _index: u16) {}
+        fn config(&self) {}
+        fn needs_reset(&self) {}
+    }
+    let memory = Arc::new(Memory::from_ranges(&[(GuestAddress(0), REGION as usize)]).expect("guest memory"));
+    let length = image.len().min(REGION as usize);
+    memory.write_slice(&image[..length], GuestAddress(0)).expect("room for the image");
+    let mut program = Bytecode(image);
+    let state = QueueState {
+        size: 1 << (program.u8() % 9),
+        ready: true,
+        descriptors: u64::from(program.u16()) & !0xf,
+        available: u64::from(program.u16()) & !1,
+        used: u64::from(program.u16()) & !3,
+        next_available: program.u16(),
+        next_used: program.u16(),
+    };
+    let event_idx = program.u8() & 1 != 0;
+    let Ok(mut queue) = VirtQueue::new(0, 256, &state, event_idx, memory, Arc::new(Deaf)) else { return };
+    for _ in 0..4 {
+        queue.serve(300, |chain, memory| {
+            let mut bytes = [0; 100];
+            let length = chain.readable.read(memory, &mut bytes);
+            let mut rest = chain.writable.split_off(length);
+            Served::Used((chain.writable.write(memory, &bytes) + rest.write(memory, &bytes)) as u32)
+        });
+    }
+    assert_eq!(queue.state().size, state.size);
+}
+
+/// The parser of a disk's requests, its input in two pieces.
+pub fn block_request(input: &[u8]) {
+    let memory = Memory::from_ranges(&[(GuestAddress(0), REGION as usize)]).expect("guest memory");
+    let length = input.len().min(0x1000);
+    memory.write_slice(&input[..length], GuestAddress(0)).expect("room for the input");
+    let segment =
+        |address: u64, length: usize| Segment { address: GuestAddress(address), length: length as u32 };
+    let cut = usize::from(input.last().copied().unwrap_or(0)).min(length);
+    let readable = Buffers::of([segment(0, cut), segment(cut as u64, length - cut)]);
+    let writable = Buffers::of([segment(0x2000, usize::from(input.first().copied().unwrap_or(0)) * 512)]);
+    // Whatever it says, it says so.
+    let _ = parse(readable, writable, &memory);
 }
 
 /// A socket device.

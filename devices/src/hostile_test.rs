@@ -11,6 +11,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
+    fn queue(program in program()) {
+        super::queue(&program);
+    }
+
+    #[test]
+    fn block_request(program in program()) {
+        super::block_request(&program);
+    }
+
+    #[test]
     fn console(program in program()) {
         super::console(&program);
     }

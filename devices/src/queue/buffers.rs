@@ -32,7 +32,7 @@ pub struct TooShort;
 
 impl Buffers {
     /// Memory given piece by piece, for tests.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "hostile"))]
     pub(crate) fn of(segments: impl IntoIterator<Item = Segment>) -> Self {
         let mut buffers = Self::default();
         segments.into_iter().for_each(|segment| buffers.append(segment));
