@@ -1,81 +1,10 @@
 //! A few instructions in a real VM, entered by each protocol.
 
-use std::fs::File;
+use vm_memory::{Bytes, GuestAddress};
 
-use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::{VcpuExit, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
-
+use super::guest::{Guest, kernel, kvm, output};
 use super::*;
-use crate::boot::{self, BootData, LoadOptions, Placement, Protocol, samples};
-use crate::cmdline::CommandLine;
-use crate::layout::{self, MemoryMap};
-
-/// `/dev/kvm`, or `None` with a note in the test's output that `test` was skipped.
-fn kvm(test: &str) -> Option<Kvm> {
-    match Kvm::new() {
-        Ok(kvm) => Some(kvm),
-        Err(error) => {
-            println!("skipped: {test} (no access to /dev/kvm: {error})");
-            None
-        }
-    }
-}
-
-struct Guest {
-    vm: VmFd,
-    memory: GuestMemoryMmap<()>,
-    map: MemoryMap,
-    model: CpuModel,
-}
-
-impl Guest {
-    fn new(kvm: &Kvm, vcpus: u8) -> Self {
-        let model = CpuModel::new(kvm, vcpus, &Quirks::detect()).unwrap();
-        let map = MemoryMap::new(32 << 20, 0, model.address_bits()).unwrap();
-        let memory = GuestMemoryMmap::from_ranges(&map.regions()).unwrap();
-        let vm = kvm.create_vm().unwrap();
-        for (slot, region) in memory.iter().enumerate() {
-            let region = kvm_userspace_memory_region {
-                slot: slot as u32,
-                guest_phys_addr: region.start_addr().0,
-                memory_size: region.len(),
-                userspace_addr: region.as_ptr() as u64,
-                flags: 0,
-            };
-            // SAFETY: the memory outlives the VM: both are in `Guest`, whose `vm` is dropped first.
-            unsafe { vm.set_user_memory_region(region) }.unwrap();
-        }
-        vm.set_tss_address(layout::KVM_TSS.0 as usize).unwrap();
-        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0).unwrap();
-        vm.create_irq_chip().unwrap();
-        Guest { vm, memory, map, model }
-    }
-
-    /// vCPU 0, at the entry of the kernel in `file`.
-    fn boot(&self, file: &File, options: LoadOptions) -> VcpuFd {
-        let kernel = boot::load_kernel(&self.memory, file, options).unwrap();
-        let command_line = CommandLine::new();
-        let data = BootData { command_line: &command_line, initrd: None, acpi: None, map: &self.map };
-        let entry = boot::write_boot_data(&self.memory, &kernel, &data).unwrap();
-        let vcpu = self.vm.create_vcpu(0).unwrap();
-        self.model.configure(&vcpu, 0).unwrap();
-        configure_boot_vcpu(&vcpu, &entry).unwrap();
-        vcpu
-    }
-}
-
-/// Bytes written to port 0xf4 until the guest reads from it.
-fn output(vcpu: &mut VcpuFd) -> Vec<u8> {
-    let mut output = Vec::new();
-    loop {
-        match vcpu.run().unwrap() {
-            VcpuExit::IoOut(0xf4, data) => output.extend_from_slice(data),
-            VcpuExit::IoIn(0xf4, _) => return output,
-            exit => panic!("{exit:?} after {output:x?}"),
-        }
-    }
-}
+use crate::boot::{LoadOptions, Placement, Protocol};
 
 /// Writes the first four bytes of what RSI or RBX points to, then reads. The same bytes mean the same in 32-bit and
 /// 64-bit mode.
@@ -92,16 +21,6 @@ fn code(protocol: Protocol) -> Vec<u8> {
     // A data segment and a stack that work: push eax, pop ecx only where there is a stack.
     code.extend([0xe5, 0xf4]); // in eax, 0xf4
     code
-}
-
-/// The sample kernel with `code` at its entry by `protocol`.
-fn kernel(protocol: Protocol, code: &[u8]) -> File {
-    let (mut bytes, entry) = match protocol {
-        Protocol::Linux32 => (samples::bzimage(), 512 * (samples::SETUP_SECTORS + 1)),
-        _ => (samples::elf(&samples::pvh_note(samples::BASE)), samples::TEXT),
-    };
-    samples::put(&mut bytes, entry, code);
-    samples::file(&bytes)
 }
 
 #[test]

@@ -7,11 +7,13 @@
 mod cpuid;
 mod registers;
 pub(crate) mod segments;
+mod state;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 pub use self::registers::configure_boot_vcpu;
+pub use self::state::{StateFormat, VcpuState, VmState};
 
 use crate::layout::MAX_VCPUS;
 use crate::quirks::Quirks;
@@ -33,6 +35,9 @@ pub enum CpuError {
     /// KVM does not know an MSR.
     #[error("KVM refuses to set MSR {0:#x}")]
     Msr(u32),
+    /// A saved extended state that is none, or one larger than any CPU's.
+    #[error("the saved extended state of a vCPU is damaged; take the snapshot again")]
+    ExtendedState,
     /// KVM's list of what the CPU can is longer than KVM takes back.
     #[error("the host's CPU has more CPUID leaves than KVM takes")]
     Cpuid,
@@ -100,6 +105,10 @@ fn set_msrs(vcpu: &VcpuFd, msrs: &[(u32, u64)]) -> Result<(), CpuError> {
     // KVM stops at the first one it does not take.
     msrs.get(set).map_or(Ok(()), |&(index, _)| Err(CpuError::Msr(index)))
 }
+
+#[cfg(test)]
+#[path = "guest_test.rs"]
+mod guest;
 
 #[cfg(test)]
 #[path = "cpu_test.rs"]

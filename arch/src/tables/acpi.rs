@@ -180,7 +180,7 @@ fn generation_id(gsi: u32) -> Vec<u8> {
     let (low, high) = (address as u32, (address >> 32) as u32);
     let mut objects = device(
         "VGEN",
-        &"HULLVGID",
+        &"HULL0001",
         &[
             &Name::new("_CID".into(), &"VM_Gen_Counter"),
             &Name::new("_DDN".into(), &"VM_Gen_Counter"),
