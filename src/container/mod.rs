@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod limits;
 mod machine;
 mod process;
+mod seccomp;
 pub mod signal;
 mod sizing;
 mod start;

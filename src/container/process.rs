@@ -6,7 +6,7 @@ use super::{
     Description, HostConfig,
     capability::Capabilities,
     error::{Error, Result},
-    limits,
+    limits, seccomp,
 };
 
 /// Where commands are looked for when nobody says.
@@ -108,6 +108,11 @@ pub fn process(description: &Description) -> Result<Process> {
     let (config, host_config) = (&description.config, &description.host_config);
     let security = security_options(&host_config.security_opt)?;
     let capabilities = capabilities(host_config)?;
+    let seccomp = if host_config.privileged || security.unconfined {
+        Vec::new()
+    } else {
+        seccomp::docker_default(capabilities)?
+    };
     Ok(Process {
         args: config.args(),
         env: environment(description),
@@ -115,7 +120,7 @@ pub fn process(description: &Description) -> Result<Process> {
         user: config.user.clone(),
         terminal: config.tty.then_some(WindowSize { columns: 80, rows: 24 }),
         capabilities: capabilities.0,
-        seccomp: Vec::new(),
+        seccomp,
         no_new_privileges: security.no_new_privileges,
         rlimits: limits::rlimits(&host_config.ulimits)?,
         init: host_config.init,
