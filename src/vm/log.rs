@@ -109,7 +109,7 @@ impl Reader {
     ///
     /// # Errors
     /// As `read(2)`.
-    pub fn next(&mut self) -> io::Result<Option<Entry<'_>>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry<'_>>> {
         loop {
             if std::mem::take(&mut self.taken) {
                 self.line.clear();

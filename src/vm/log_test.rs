@@ -11,7 +11,7 @@ fn file() -> (tempfile::NamedTempFile, Writer) {
 fn read(file: &tempfile::NamedTempFile, tail: Option<u64>) -> (Vec<u8>, Vec<u8>) {
     let mut reader = Reader::new(file.reopen().unwrap(), tail).unwrap();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    while let Some(entry) = reader.next().unwrap() {
+    while let Some(entry) = reader.next_entry().unwrap() {
         let stream = if entry.stream == Stream::Stderr { &mut stderr } else { &mut stdout };
         stream.extend_from_slice(entry.text);
         if entry.full {
@@ -35,7 +35,7 @@ fn a_line_reads_as_it_was_written() {
 fn the_tail_counts_lines_of_output() {
     let (file, mut writer) = file();
     for line in 0..5000 {
-        writer.write(Stream::Stdout, format!("line ").as_bytes()).unwrap();
+        writer.write(Stream::Stdout, b"line ").unwrap();
         writer.write(Stream::Stdout, format!("{line}\n").as_bytes()).unwrap();
     }
     assert_eq!(read(&file, Some(2)).0, b"line 4998\nline 4999\n");
@@ -57,7 +57,7 @@ fn a_reader_waits_for_the_rest_of_a_line() {
     let mut seen = Vec::new();
     for byte in text {
         file.write_all(&[byte]).unwrap();
-        while let Some(entry) = reader.next().unwrap() {
+        while let Some(entry) = reader.next_entry().unwrap() {
             seen.push(entry.text.to_vec());
         }
     }

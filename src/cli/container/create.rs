@@ -8,6 +8,7 @@ use super::{
     options::{Attached, Options},
     run,
 };
+use crate::cli::image;
 use crate::container::{
     self, Result,
     state::{Status, Store},
@@ -34,7 +35,7 @@ impl Create {
         let options = &self.options;
         let request = options.request(&Attached::of(options))?;
         let id_file = options.cidfile.as_deref().map(run::IdFile::create).transpose()?;
-        let image = run::find_image(options.image(), options.pull)?;
+        let image = image::obtain(options.image(), options.pull.into(), options.quiet)?;
         let created = container::create(&Store::open()?, &image, request, Status::Created)?;
         if let Some(file) = id_file {
             file.write(&created.folder.id)?;

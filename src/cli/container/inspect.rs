@@ -4,13 +4,17 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::container::{self, Error, Result, state::Store};
+use crate::{
+    cli::image::describe,
+    container::{self, Error, Result, state::Store},
+    image,
+};
 
-/// Print everything about containers, as JSON
+/// Print everything about containers or images, as JSON
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// Containers or images
+    #[arg(required = true, value_name = "NAME")]
     containers: Vec<String>,
 }
 
@@ -34,8 +38,16 @@ impl Inspect {
     }
 }
 
+/// A container, or else an image.
 fn one(store: &Store, name: &str) -> Result<serde_json::Value> {
-    let folder = store.find(name)?;
+    let folder = match store.find(name) {
+        Err(Error::NotFound(_)) => {
+            let image = image::Store::open()?.find(name).unwrap_or_default();
+            let not_found = || Error::Invalid(format!("No such object: {name}"));
+            return image.as_ref().map(describe).ok_or_else(not_found);
+        }
+        found => found?,
+    };
     let description = folder.description()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     Ok(container::inspect(&folder, &description, &folder.state()?))
 }

@@ -77,7 +77,7 @@ impl Logs {
         loop {
             // Asked before reading: what was written until then is read.
             let over = !self.follow || !is_alive(folder);
-            while let Some(entry) = reader.next()? {
+            while let Some(entry) = reader.next_entry()? {
                 let within = self.includes(&entry);
                 let is_stderr = entry.stream == Stream::Stderr;
                 let first = !std::mem::replace(&mut continued[usize::from(is_stderr)], !entry.full);

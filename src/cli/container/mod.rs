@@ -50,7 +50,7 @@ pub enum Verb {
     Logs(logs::Logs),
     /// Attach this terminal to a container that runs
     Attach(attach::Attach),
-    /// Print everything about containers, as JSON
+    /// Print everything about containers or images, as JSON
     Inspect(inspect::Inspect),
 }
 

@@ -10,6 +10,7 @@ use super::refused::Refused;
 use crate::{
     config::Size,
     container::{Config, ContainerName, Error, HostConfig, Request, Result, limits},
+    image::pull::Policy,
 };
 
 /// When an image is pulled.
@@ -21,6 +22,16 @@ pub enum Pull {
     Missing,
     /// Not at all
     Never,
+}
+
+impl From<Pull> for Policy {
+    fn from(pull: Pull) -> Self {
+        match pull {
+            Pull::Always => Self::Always,
+            Pull::Missing => Self::Missing,
+            Pull::Never => Self::Never,
+        }
+    }
 }
 
 /// What to run, and how.

@@ -11,17 +11,16 @@ use clap::Args;
 
 use super::{
     detach::DetachKeys,
-    options::{Attached, Options, Pull},
+    options::{Attached, Options},
     session::{self, End, Wish},
     timings,
 };
 use crate::{
-    cli::terminal,
+    cli::{image, terminal},
     container::{
         self, ContainerId, Created, Error, Result,
         state::{Status, Store},
     },
-    image::{self, Image},
     vm::control::KeeperMessage,
     vmm::{
         channel::{Channel, Received},
@@ -68,7 +67,7 @@ impl Run {
         }
         let attached = if self.detach { Attached::default() } else { Attached::of(&self.options) };
         let request = self.options.request(&attached)?;
-        let image = find_image(self.options.image(), self.options.pull)?;
+        let image = image::obtain(self.options.image(), self.options.pull.into(), self.options.quiet)?;
         let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
         let Created { folder, description, lock } =
@@ -111,18 +110,6 @@ impl Run {
             }
         }
     }
-}
-
-/// The image of this name, pulled if need be.
-pub fn find_image(name: &str, pull: Pull) -> Result<Image> {
-    let store = image::Store::open()?;
-    let found = if pull == Pull::Always { None } else { store.find(name)? };
-    found.ok_or_else(|| match pull {
-        Pull::Never => image::Error::NotFound(name.to_owned()).into(),
-        Pull::Always | Pull::Missing => Error::Missing(format!(
-            "Unable to find image '{name}' locally, and pulling is not built yet; `hull load` one"
-        )),
-    })
 }
 
 /// The file of `--cidfile`. It must not have been there; dropped before it is written, it is gone again.

@@ -44,8 +44,8 @@ impl Pull {
     }
 }
 
-/// The image that a person calls `name`, pulled with progress on standard error if `policy` says so.
-pub fn obtain(name: &str, policy: Policy) -> Result<Image> {
+/// The image that a person calls `name`, pulled if `policy` says so; with progress on standard error, unless `quiet`.
+pub fn obtain(name: &str, policy: Policy, quiet: bool) -> Result<Image> {
     let store = Store::open()?;
     if policy != Policy::Always
         && let Some(image) = store.find(name)?
@@ -59,6 +59,9 @@ pub fn obtain(name: &str, policy: Policy) -> Result<Image> {
             Output::Stderr.line(&format!("Unable to find image '{}' locally", reference.familiar()))
         }
         Policy::Always => {}
+    }
+    if quiet {
+        return Ok(pull::pull(&store, &reference, &Platform::host(), &())?.image);
     }
     let pulled = shown(&store, name, &reference, &Platform::host(), Output::Stderr)?;
     Output::Stderr.line(&format!("Digest: {}", pulled.digest));

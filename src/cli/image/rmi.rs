@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::container;
 use crate::image::Store;
 use crate::image::store::Removed;
 
@@ -22,9 +23,12 @@ impl Rmi {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let store = Store::open()?;
+        let containers = container::state::Store::open()?;
+        // What cannot be looked at is not known to be unused, but must not keep an image for ever either.
+        let user = |image| containers.user_of(image).ok().flatten();
         let mut code = ExitCode::SUCCESS;
         for name in &self.images {
-            match store.remove(name, self.force, |_| None) {
+            match store.remove(name, self.force, user) {
                 Ok(removed) => {
                     for one in removed {
                         match one {

@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::{Folder, Journal, Lock, State, Status};
-use crate::container::{
-    ContainerId, ContainerName, Description,
-    error::{Error, Result},
+use crate::{
+    container::{
+        ContainerId, ContainerName, Description,
+        error::{Error, Result},
+    },
+    image::{Digest, store::User},
 };
 
 /// The containers of one user.
@@ -216,6 +219,19 @@ impl Store {
         }
         all.sort_by(|(_, a, _), (_, b, _)| b.created.cmp(&a.created));
         Ok(all)
+    }
+
+    /// A container of this image: one that runs, if there is one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn user_of(&self, image: Digest) -> Result<Option<User>> {
+        let users = self.list()?.into_iter().filter(|(_, description, _)| description.image == image);
+        let user = |(folder, _, state): (Folder, Description, State)| User {
+            container: folder.id.short().to_owned(),
+            running: state.status.needs_keeper(),
+        };
+        Ok(users.map(user).max_by_key(|user| user.running))
     }
 
     /// The container, with its state put right if its keeper or maker was killed. `None` when that was its end.

@@ -64,7 +64,7 @@ impl Keeper {
     fn read_control(&mut self) {
         while self.control_open {
             match self.vmm.control.receive() {
-                Ok(Received::Message(message, descriptor)) => self.from_vmm(message, descriptor),
+                Ok(Received::Message(message, descriptor)) => self.hear_vmm(message, descriptor),
                 Ok(Received::Nothing) => break,
                 // The process's end, which follows, says why.
                 Ok(Received::Closed) => self.control_open = false,
@@ -77,7 +77,7 @@ impl Keeper {
         }
     }
 
-    fn from_vmm(&mut self, message: VmmMessage, descriptor: Option<OwnedFd>) {
+    fn hear_vmm(&mut self, message: VmmMessage, descriptor: Option<OwnedFd>) {
         match message {
             VmmMessage::Running { started_ns, first_run_ns } => {
                 self.timings.vmm_ns = started_ns;
@@ -129,7 +129,7 @@ impl Keeper {
         loop {
             let Some(agent) = &mut self.agent else { return };
             match agent.next() {
-                Ok(Some(message)) => self.from_agent(message),
+                Ok(Some(message)) => self.hear_agent(message),
                 Ok(None) => break,
                 Err(error) => {
                     self.agent = None;
@@ -154,7 +154,7 @@ impl Keeper {
         }
     }
 
-    fn from_agent(&mut self, message: AgentMessage) {
+    fn hear_agent(&mut self, message: AgentMessage) {
         match (message, self.stage) {
             (AgentMessage::Hello { version, .. }, Stage::Booting) if version != VERSION => self.fail(&format!(
                 "the guest's agent speaks version {version} of the protocol and this hull version {VERSION}: \
@@ -259,7 +259,7 @@ impl Keeper {
         loop {
             let Some(client) = self.clients.iter().find(|client| client.id == id) else { return };
             match client.channel.receive() {
-                Ok(Received::Message(message, descriptor)) => self.from_client(id, message, descriptor),
+                Ok(Received::Message(message, descriptor)) => self.hear_client(id, message, descriptor),
                 Ok(Received::Nothing) => return,
                 // One that sends rubbish is as good as gone.
                 Ok(Received::Closed) | Err(_) => return self.lose(id),
@@ -267,7 +267,7 @@ impl Keeper {
         }
     }
 
-    fn from_client(&mut self, id: ClientId, message: ClientMessage, descriptor: Option<OwnedFd>) {
+    fn hear_client(&mut self, id: ClientId, message: ClientMessage, descriptor: Option<OwnedFd>) {
         match message {
             ClientMessage::Attach { stream } => {
                 let Some(pipe) = descriptor else { return };

@@ -255,11 +255,8 @@ impl Input {
                     self.finish();
                 }
             }
-            Some(count) => {
-                if self.backlog.send(connection.as_fd(), &buffer[..count]).is_err() {
-                    self.close();
-                }
-            }
+            Some(count) if self.backlog.send(connection.as_fd(), &buffer[..count]).is_ok() => {}
+            Some(_) => self.close(),
         }
     }
 
