@@ -167,8 +167,8 @@ impl Hostile<'_> {
                 let address = program.address();
                 let (kind, sector) = (u32::from(program.u8() % 16), program.length());
                 self.put(address, &kind.to_le_bytes());
-                self.put(address + 4, &[0; 4]);
-                self.put(address + 8, &u64::from(sector).to_le_bytes());
+                self.put(address.wrapping_add(4), &[0; 4]);
+                self.put(address.wrapping_add(8), &u64::from(sector).to_le_bytes());
             }
             2 => {
                 let address = program.address();

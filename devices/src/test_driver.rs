@@ -346,7 +346,7 @@ pub(crate) fn settle<P: Polled>(device: &Mutex<P>) {
 
 /// Waits for something that another thread does.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !condition() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_micros(100));

@@ -335,7 +335,3 @@ impl AsRawFd for Connection {
         self.stream.as_raw_fd()
     }
 }
-
-#[cfg(test)]
-#[path = "connection_test.rs"]
-mod tests;

@@ -242,5 +242,12 @@ impl Polled for Vsock {
 }
 
 #[cfg(test)]
+mod test_guest;
+
+#[cfg(test)]
 #[path = "vsock_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "stream_test.rs"]
+mod stream_tests;
