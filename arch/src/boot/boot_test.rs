@@ -197,8 +197,14 @@ fn changes() -> impl Strategy<Value = Vec<(Index, bool, Vec<u8>)>> {
     prop::collection::vec((any::<Index>(), prop::bool::weighted(0.1), bytes), 1..4)
 }
 
+/// How often to try: much more in a soak test.
+fn cases() -> ProptestConfig {
+    let soak = std::env::var_os("HULL_SOAK").is_some_and(|value| !value.is_empty());
+    ProptestConfig::with_cases(if soak { 20_000 } else { 256 })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(cases())]
 
     /// Whatever a file says, it is loaded where it may be, or refused; nothing panics.
     #[test]
