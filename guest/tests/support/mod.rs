@@ -99,8 +99,7 @@ impl Guest {
             arguments.extend(["-f", "--show", image.to_str().unwrap()]);
             run("losetup", &arguments)
         };
-        let loops =
-            vec![attach(&rootfs, &["-r"]), attach(&disk, &["-r", "-P"]), attach(&data, &[])];
+        let loops = vec![attach(&rootfs, &["-r"]), attach(&disk, &["-r", "-P"]), attach(&data, &[])];
         let script = format!(
             "set -e; mkdir {mount}; mount -t erofs -o ro {root} {mount}; mount -t devtmpfs dev {mount}/dev
              mount --bind {sockets} {mount}/test; cd {mount}; pivot_root . c
@@ -326,7 +325,8 @@ fn busybox_layer(root: &Path) {
     for applet in run("/bin/busybox", &["--list"]).lines().filter(|applet| *applet != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/home/web:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/home/web:/bin/sh\n")
+        .unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nwww:x:34:\naudio:x:29:web\n").unwrap();
     fs::write(root.join("script"), "#!/no/such/interpreter\n").unwrap();
     fs::write(root.join("rubbish"), "\x7fELF and nothing else").unwrap();
