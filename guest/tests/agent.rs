@@ -333,3 +333,20 @@ fn a_shutdown_ends_everything_and_rubbish_is_fatal() {
     assert!(matches!(guest.receive(), AgentMessage::Fatal { .. }));
     assert!(guest.has_ended());
 }
+
+#[test]
+fn tiny() {
+    if !possible() {
+        return;
+    }
+    let mut guest = Guest::boot();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut container = guest.container("e1");
+    container.files = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]
+        .map(|path| File { path: path.to_owned(), content: "x".to_owned() })
+        .to_vec();
+    guest
+        .run(1, container, Process { args: vec!["true".to_owned()], ..shell("") }, ALL)
+        .unwrap_or_else(|failed| panic!("{failed:?}"));
+    guest.await_exit(1);
+}

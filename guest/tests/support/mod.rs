@@ -270,6 +270,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
+        remove_cgroups();
         for device in &self.loops {
             // The namespaces may take a moment to let go of it.
             for _ in 0..50 {
@@ -279,6 +280,17 @@ impl Drop for Guest {
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
+        }
+    }
+}
+
+/// Removes the cgroups of an agent that was killed: it gives them numbers for names. Those in use stay.
+fn remove_cgroups() {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let Some(tree) = mounts.lines().find_map(|line| line.strip_prefix("cgroup2 ")) else { return };
+    for entry in fs::read_dir(tree.split(' ').next().unwrap()).unwrap().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()) {
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
