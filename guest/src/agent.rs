@@ -9,23 +9,22 @@ use rustix::{
     buffer::spare_capacity,
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    fs::{self, CWD, Mode, OFlags},
+    fs::{self, CWD, Mode, OFlags, Uid},
     io::Errno,
-    mount::{self, MountFlags},
     process::{PidfdFlags, getpid, pidfd_open},
     thread,
     time::Timespec,
 };
 
 use crate::{
-    cgroup::{self, Cgroups},
+    cgroup::{self, Cgroup, Cgroups},
     child::{Child, Files},
     container::{self, Container},
     control::{Control, Incoming},
     failure::Failure,
     host::Host,
     layers::Layers,
-    parked::Parked,
+    parked::{Parked, Parts},
     power, process,
     rootfs::{DataDisk, Root},
     skeleton::Skeleton,
@@ -33,6 +32,9 @@ use crate::{
     step::{Handed, Step},
     sys,
     task::Task,
+    user::User,
+    user_namespace::UserNamespace,
+    views::Views,
 };
 
 /// Where the guest's things are.
@@ -78,7 +80,7 @@ pub struct Agent {
     parked: Option<Parked>,
     containers: Vec<Container>,
     tasks: Vec<Option<Task>>,
-    proc_mounted: bool,
+    views: Views,
     /// Processes killed for want of memory anywhere in the guest, as of the last look.
     oom_kills: u64,
     /// When a shutdown that is under way gives up waiting.
@@ -105,12 +107,12 @@ impl Agent {
             parked: None,
             containers: Vec::new(),
             tasks: Vec::new(),
-            proc_mounted: false,
+            views: Views::default(),
             oom_kills: 0,
             stopping: None,
         };
         // If this fails, so will the request that needs it, and say why.
-        agent.parked = Parked::make(Skeleton::default(), &mut agent.cgroups).ok();
+        agent.parked = Parked::make(Skeleton::default(), &mut agent.cgroups, &mut agent.views).ok();
         agent
     }
 
@@ -209,16 +211,15 @@ impl Agent {
         if self.containers.iter().any(|container| container.id == request.id) {
             return Err(Failure::invalid(format!("container {} is running already", request.id)));
         }
-        if self.layers.crowded(request.layers.len())
-            && let Some(parked) = self.parked.take()
-        {
+        if self.layers.crowded(request.layers.len()) {
             // It has copies of the mounts there were when it was made, and would keep unused layers from making way.
-            parked.discard();
+            self.parked = None;
         }
-        let root = Root::build(request, &mut self.layers, &mut self.data)?;
-        match self.start_container(id, request, process, ports, root.mount.as_fd()) {
-            Ok((task, cgroup)) => {
-                self.containers.push(Container::new(request, id, root, cgroup));
+        let parked = self.parked_for(Skeleton::from(request))?;
+        let root = Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?;
+        match self.start_container(id, request, process, ports, parked, root.mount.as_fd()) {
+            Ok((task, cgroup, user_namespace)) => {
+                self.containers.push(Container::new(request, id, root, cgroup, user_namespace));
                 self.admit(task);
                 Ok(())
             }
@@ -235,22 +236,21 @@ impl Agent {
         request: &ContainerRequest,
         process: Box<Process>,
         ports: Ports,
+        parked: Parked,
         root: BorrowedFd<'_>,
-    ) -> Result<(Task, cgroup::Cgroup), Failure> {
+    ) -> Result<(Task, Cgroup, Option<UserNamespace>), Failure> {
         let user = container::resolve_user(root, &process.user)?;
         let steps = container::first_process(request, &process, &user)?;
-        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some())?;
+        let owner = outside(parked.user_namespace(), &user);
+        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some(), owner)?;
         let program = open_program(&process)?;
-        let parked = self.parked_for(Skeleton::from(request))?;
-        if let Err(failure) = self.cgroups.limit(parked.cgroup(), &request.limits) {
-            parked.discard();
-            return Err(failure);
-        }
+        parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         let mut files = ends.files();
         files.push((Handed::Root, root));
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
-        let (child, pidfd, cgroup) = parked.go(steps, &files)?;
-        Ok((Task::new(id, request.id.clone(), process, stdio, child, pidfd), cgroup))
+        let (Parts { child, pidfd, cgroup }, user_namespace) = parked.go(steps, &files)?;
+        let task = Task::new(id, request.id.clone(), process, stdio, child, pidfd);
+        Ok((task, cgroup, user_namespace))
     }
 
     /// An empty container of this kind: the one that is ready, or a new one.
@@ -258,10 +258,8 @@ impl Agent {
         match self.parked.take() {
             Some(parked) if parked.fits(&skeleton) => Ok(parked),
             other => {
-                if let Some(parked) = other {
-                    parked.discard();
-                }
-                Parked::make(skeleton, &mut self.cgroups)
+                drop(other);
+                Parked::make(skeleton, &mut self.cgroups, &mut self.views)
             }
         }
     }
@@ -280,8 +278,10 @@ impl Agent {
         let init = self.task(found.init).filter(|init| init.status().is_none()).ok_or_else(not_running)?;
         let user = container::resolve_user(found.root(), &process.user)?;
         let pidfd = init.pidfd().as_raw_fd();
-        let steps = container::further_process(pidfd, &process, &user)?;
-        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some())?;
+        let namespace = found.user_namespace();
+        let steps = container::further_process(pidfd, namespace.is_some(), &process, &user)?;
+        let owner = outside(namespace, &user);
+        let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some(), owner)?;
         let program = open_program(&process)?;
         let mut files = ends.files();
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
@@ -397,9 +397,8 @@ impl Agent {
     }
 
     fn guest_oom_kills(&mut self) -> u64 {
-        if !self.proc_mounted {
-            let mounted = mount::mount(c"proc", c"/proc", c"proc", MountFlags::empty(), c"");
-            self.proc_mounted = mounted.is_ok();
+        if self.views.need_proc().is_err() {
+            return 0;
         }
         cgroup::read(CWD, "/proc/vmstat").map_or(0, |text| cgroup::counter(&text, "oom_kill"))
     }
@@ -423,9 +422,7 @@ impl Agent {
     }
 
     fn finish_shutdown(&mut self) -> ! {
-        if let Some(parked) = self.parked.take() {
-            parked.discard();
-        }
+        self.parked = None;
         for container in self.containers.drain(..) {
             container.release(&mut self.layers);
         }
@@ -442,6 +439,11 @@ impl Agent {
         self.control.await_end(AWAIT_END);
         power::sync_and_reset()
     }
+}
+
+/// What the guest calls a user of a container.
+fn outside(namespace: Option<&UserNamespace>, user: &User) -> Uid {
+    Uid::from_raw(namespace.map_or(user.uid, |namespace| namespace.outside(user.uid)))
 }
 
 /// The agent's program for a process that wants an init.

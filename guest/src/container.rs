@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hull_protocol::{Container as Request, Process, ProcessId};
 use rustix::{
     fd::{AsFd, BorrowedFd, RawFd},
-    fs::{Mode, OFlags, ResolveFlags, openat2},
+    fs::{Gid, Mode, OFlags, ResolveFlags, Uid, openat2},
     io,
     mount::MountFlags,
 };
@@ -19,6 +19,7 @@ use crate::{
     skeleton::{self, FILES, NAMESPACES, Skeleton},
     step::{Step, Target},
     user::{self, User},
+    user_namespace::UserNamespace,
 };
 
 /// A container that was started and is not over.
@@ -32,6 +33,7 @@ pub struct Container {
     pub has_memory_limit: bool,
     root: Root,
     cgroup: Cgroup,
+    user_namespace: Option<UserNamespace>,
 }
 
 /// Refuses ids that are not the hexadecimal digits they should be: they become names of directories.
@@ -47,9 +49,20 @@ pub fn check_id(id: &str) -> Result<(), Failure> {
 
 impl Container {
     /// A container of these parts.
-    pub fn new(request: &Request, init: ProcessId, root: Root, cgroup: Cgroup) -> Self {
+    pub fn new(
+        request: &Request,
+        init: ProcessId,
+        root: Root,
+        cgroup: Cgroup,
+        user_namespace: Option<UserNamespace>,
+    ) -> Self {
         let has_memory_limit = request.limits.memory.is_some();
-        Self { id: request.id.clone(), init, has_memory_limit, root, cgroup }
+        Self { id: request.id.clone(), init, has_memory_limit, root, cgroup, user_namespace }
+    }
+
+    /// Its user namespace, if it has one of its own.
+    pub fn user_namespace(&self) -> Option<&UserNamespace> {
+        self.user_namespace.as_ref()
     }
 
     /// Its cgroup.
@@ -108,8 +121,7 @@ pub fn first_process(request: &Request, process: &Process, user: &User) -> Resul
         let path = Cow::Borrowed(c"/dev/pts/ptmx");
         steps.push(Step::Terminal { path, columns: size.columns, rows: size.rows });
     }
-    steps.push(Step::AttachRoot);
-    steps.push(Step::Streams);
+    steps.extend([Step::AttachRoot, Step::Streams]);
     steps.extend(Skeleton::moves());
     steps.push(Step::Pivot);
     if !request.hostname.is_empty() {
@@ -166,13 +178,25 @@ fn bind(source: &str, path: &str) -> Result<Step, Failure> {
     })
 }
 
-/// The steps of a further process in the container of the process behind `init`, made in that container's PID namespace.
+/// The steps of a further process in a container, made in that container's PID namespace; `init` is the pidfd of its first.
 ///
 /// # Errors
 /// When a part of the request is not possible.
-pub fn further_process(init: RawFd, process: &Process, user: &User) -> Result<Vec<Step>, Failure> {
-    let kinds = (NAMESPACES & !libc::CLONE_NEWPID) | libc::CLONE_NEWCGROUP;
-    let mut steps = vec![Step::Enter { pidfd: init, kinds }];
+pub fn further_process(
+    init: RawFd,
+    has_user_namespace: bool,
+    process: &Process,
+    user: &User,
+) -> Result<Vec<Step>, Failure> {
+    let mut kinds = (NAMESPACES & !libc::CLONE_NEWPID) | libc::CLONE_NEWCGROUP;
+    let mut steps: Vec<Step> = process::limits(process).collect();
+    if has_user_namespace {
+        kinds |= libc::CLONE_NEWUSER;
+        steps.push(Step::Enter { pidfd: init, kinds });
+        steps.push(Step::User { uid: Uid::ROOT, gid: Gid::ROOT });
+    } else {
+        steps.push(Step::Enter { pidfd: init, kinds });
+    }
     if let Some(size) = process.terminal {
         let path = Cow::Borrowed(c"/dev/pts/ptmx");
         steps.push(Step::Terminal { path, columns: size.columns, rows: size.rows });

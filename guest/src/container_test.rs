@@ -53,7 +53,7 @@ fn a_read_only_root_becomes_so_after_everything_was_made_in_it() {
 #[test]
 fn a_further_process_enters_first_and_makes_no_directory() {
     let process = Process { terminal: Some(WindowSize { columns: 80, rows: 24 }), ..process() };
-    let steps = further_process(9, &process, &user()).unwrap();
+    let steps = further_process(9, false, &process, &user()).unwrap();
     assert!(matches!(steps[0], Step::Enter { pidfd: 9, .. }));
     assert!(matches!(steps[1], Step::Terminal { columns: 80, rows: 24, .. }));
     assert!(matches!(steps[2], Step::Streams));

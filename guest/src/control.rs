@@ -34,6 +34,8 @@ static LAST_WORD: AtomicI32 = AtomicI32::new(-1);
 pub struct Control {
     socket: OwnedFd,
     decoder: Decoder,
+    /// Whether the last read took all there was.
+    drained: bool,
     greeted: bool,
 }
 
@@ -61,7 +63,7 @@ impl Control {
             }
         };
         LAST_WORD.store(socket.as_raw_fd(), Ordering::Relaxed);
-        let mut control = Self { socket, decoder: Decoder::default(), greeted: false };
+        let mut control = Self { socket, decoder: Decoder::default(), drained: false, greeted: false };
         control.send(&AgentMessage::Hello {
             version: VERSION,
             max_frame: MAX_FRAME,
@@ -93,6 +95,10 @@ impl Control {
         loop {
             match self.decoder.next() {
                 Ok(Some(message)) => return Incoming::Message(Box::new(self.greet(message))),
+                Ok(None) if self.drained => {
+                    self.drained = false;
+                    return Incoming::Nothing;
+                }
                 Ok(None) => {}
                 Err(FrameError::TooLong(length)) => {
                     self.fatal(&format!("the host sent a frame of {length} bytes, {MAX_FRAME} are allowed"))
@@ -102,7 +108,10 @@ impl Control {
             let mut piece = vec![0; PIECE];
             match net::recv(&self.socket, &mut *piece, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Incoming::End,
-                Ok((count, _)) => self.decoder.push(piece.get(..count).unwrap_or_default()),
+                Ok((count, _)) => {
+                    self.drained = count < PIECE;
+                    self.decoder.push(piece.get(..count).unwrap_or_default());
+                }
                 Err(Errno::AGAIN) => return Incoming::Nothing,
                 Err(Errno::INTR) => {}
                 Err(_) => return Incoming::End,

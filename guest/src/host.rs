@@ -79,16 +79,25 @@ impl Host {
 /// # Errors
 /// The place of one that is not, and why.
 pub fn await_connected(sockets: &[&OwnedFd]) -> Result<(), (usize, Errno)> {
-    for (place, socket) in sockets.iter().enumerate() {
-        let mut wanted = [PollFd::new(socket, PollFlags::OUT)];
+    let mut rest: Vec<usize> = (0..sockets.len()).collect();
+    while let Some(&first) = rest.first() {
+        let mut wanted: Vec<_> =
+            rest.iter().map(|place| PollFd::new(sockets[*place], PollFlags::OUT)).collect();
         match poll(&mut wanted, Some(&PATIENCE)) {
-            Err(error) => return Err((place, error)),
-            Ok(0) => return Err((place, Errno::TIMEDOUT)),
-            Ok(_) if wanted[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
-                return Err((place, Errno::CONNREFUSED));
-            }
-            Ok(_) => {}
+            Ok(0) => return Err((first, Errno::TIMEDOUT)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err((first, error)),
         }
+        let mut still = Vec::new();
+        for (place, socket) in rest.iter().zip(&wanted) {
+            if socket.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                return Err((*place, Errno::CONNREFUSED));
+            }
+            if !socket.revents().contains(PollFlags::OUT) {
+                still.push(*place);
+            }
+        }
+        rest = still;
     }
     Ok(())
 }

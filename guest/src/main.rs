@@ -41,6 +41,8 @@ mod step;
 mod sys;
 mod task;
 mod user;
+mod user_namespace;
+mod views;
 
 use std::ffi::{CStr, c_char, c_int};
 

@@ -1,26 +1,40 @@
 //! The next container's first process, made before anybody asked for it.
 
+use hull_protocol::{Limits, Rlimit};
 use rustix::{
     fd::{AsFd, OwnedFd},
+    io::Errno,
     process::{WaitId, WaitIdOptions, waitid},
 };
 
 use crate::{
     cgroup::{Cgroup, Cgroups},
     child::{Child, Files, Progress},
-    failure::Failure,
-    process,
+    failure::{Failure, Reason},
     skeleton::{NAMESPACES, Skeleton},
     step::Step,
     sys,
+    user_namespace::UserNamespace,
+    views::Views,
 };
 
-/// An empty container: a child in its own namespaces and cgroup, and what it is good for.
+/// An empty container: a child in its own namespaces and cgroup, and what it is good for. Dropped, it ends.
 pub struct Parked {
     skeleton: Skeleton,
-    child: Child,
-    pidfd: OwnedFd,
-    cgroup: Cgroup,
+    parts: Option<Parts>,
+    user_namespace: Option<UserNamespace>,
+    /// What it has yet to do before what it is told: a child in a user namespace can do nothing before it has ids.
+    pending: Vec<Step>,
+}
+
+/// What a container gets of it.
+pub struct Parts {
+    /// The process.
+    pub child: Child,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
 }
 
 impl Parked {
@@ -28,16 +42,33 @@ impl Parked {
     ///
     /// # Errors
     /// When the kernel refuses, or the skeleton is not possible.
-    pub fn make(skeleton: Skeleton, cgroups: &mut Cgroups) -> Result<Self, Failure> {
+    pub fn make(skeleton: Skeleton, cgroups: &mut Cgroups, views: &mut Views) -> Result<Self, Failure> {
         let steps = skeleton.steps()?;
         let cgroup = cgroups.create()?;
-        match Child::park(NAMESPACES, cgroup.directory(), steps) {
-            Ok((child, pidfd)) => Ok(Self { skeleton, child, pidfd, cgroup }),
+        let (kinds, first, pending) = if skeleton.has_user_namespace() {
+            // To mount these, such a container must be able to see the guest's.
+            views.need_proc()?;
+            views.need_sys()?;
+            (NAMESPACES | libc::CLONE_NEWUSER, Vec::new(), steps)
+        } else {
+            (NAMESPACES, steps, Vec::new())
+        };
+        let (child, pidfd) = match Child::park(kinds, cgroup.directory(), first) {
+            Ok(made) => made,
             Err(error) => {
                 cgroup.remove();
-                Err(Failure::internal("cannot make the namespaces of a container", error))
+                return Err(Failure::internal("cannot make the namespaces of a container", error));
             }
+        };
+        let (pid, number) = (child.pid(), cgroup.number());
+        let parts = Some(Parts { child, pidfd, cgroup });
+        let mut parked = Self { skeleton, parts, user_namespace: None, pending };
+        if parked.skeleton.has_user_namespace()
+            && let Some(parts) = &parked.parts
+        {
+            parked.user_namespace = Some(UserNamespace::fill(pid, parts.pidfd.as_fd(), number)?);
         }
+        Ok(parked)
     }
 
     /// Whether it can become a container of this kind.
@@ -45,36 +76,62 @@ impl Parked {
         self.skeleton == *skeleton
     }
 
-    /// Its cgroup.
-    pub fn cgroup(&self) -> &Cgroup {
-        &self.cgroup
+    /// Its user namespace, if it has one of its own.
+    pub fn user_namespace(&self) -> Option<&UserNamespace> {
+        self.user_namespace.as_ref()
+    }
+
+    /// Applies limits to its cgroup and its process.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn limit(&self, limits: &Limits, rlimits: &[Rlimit], cgroups: &mut Cgroups) -> Result<(), Failure> {
+        let Some(parts) = &self.parts else { return Ok(()) };
+        cgroups.limit(&parts.cgroup, limits)?;
+        for Rlimit { resource, soft, hard } in rlimits {
+            sys::set_limit(parts.child.pid(), *resource, *soft, *hard).map_err(|error| {
+                let message = format!("cannot set resource limit {resource}: {}", Reason(error));
+                Failure::invalid(message)
+            })?;
+        }
+        Ok(())
     }
 
     /// Lets it go on.
     ///
     /// # Errors
     /// When it did not get as far as waiting.
-    pub fn go(mut self, steps: Vec<Step>, files: &Files<'_>) -> Result<(Child, OwnedFd, Cgroup), Failure> {
-        let Err(error) = self.child.go(steps, files) else {
-            return Ok((self.child, self.pidfd, self.cgroup));
-        };
-        let failure = match self.child.progress() {
-            Progress::Failed { part, step, fault } => {
-                self.child.step(part, step).map(|step| process::explain(step, &Default::default(), fault))
-            }
-            _ => None,
-        };
-        self.discard();
-        Err(failure
-            .unwrap_or_else(|| Failure::internal("the process prepared for a container is gone", error)))
+    pub fn go(
+        mut self,
+        steps: Vec<Step>,
+        files: &Files<'_>,
+    ) -> Result<(Parts, Option<UserNamespace>), Failure> {
+        let mut all = std::mem::take(&mut self.pending);
+        all.extend(steps);
+        let gone = |error| Failure::internal("the process prepared for a container is gone", error);
+        let parts = self.parts.as_mut().ok_or_else(|| gone(Errno::SRCH))?;
+        if let Err(error) = parts.child.go(all, files) {
+            let failure = match parts.child.progress() {
+                Progress::Failed { part, step, fault } => {
+                    parts.child.step(part, step).map(|step| step.explain(fault))
+                }
+                _ => None,
+            };
+            return Err(failure.unwrap_or_else(|| gone(error)));
+        }
+        let parts = self.parts.take().ok_or_else(|| gone(Errno::SRCH))?;
+        Ok((parts, self.user_namespace.take()))
     }
+}
 
-    /// Ends it.
-    pub fn discard(self) {
-        let _ = sys::send_signal(self.pidfd.as_fd(), libc::SIGKILL as u8);
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-        // SAFETY: it has just been reaped.
-        unsafe { self.child.released() };
-        self.cgroup.remove();
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some(Parts { child, pidfd, cgroup }) = self.parts.take() {
+            let _ = sys::send_signal(pidfd.as_fd(), libc::SIGKILL as u8);
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            // SAFETY: it has just been reaped.
+            unsafe { child.released() };
+            cgroup.remove();
+        }
     }
 }

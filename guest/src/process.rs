@@ -1,10 +1,7 @@
 //! From a request's process to the steps that make a child that process.
 
-use hull_protocol::{FailureKind, Process};
-use rustix::{
-    fs::{Gid, Uid},
-    io::Errno,
-};
+use hull_protocol::Process;
+use rustix::fs::{Gid, Uid};
 
 use crate::{
     failure::{Failure, Reason, Text, text},
@@ -31,6 +28,12 @@ pub fn check(process: &Process) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The steps that set a child's own resource limits, before it loses the right to raise them.
+pub fn limits(process: &Process) -> impl Iterator<Item = Step> {
+    let limits = process.rlimits.iter();
+    limits.map(|limit| Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
+}
+
 /// The steps from a child that stands in the container's root, with its streams in place, to the program. The
 /// `first` process of a container gets its working directory made when it is absent.
 ///
@@ -41,9 +44,9 @@ pub fn steps(process: &Process, user: &User, first: bool) -> Result<Vec<Step>, F
     let mut steps = vec![Step::Session];
     if process.terminal.is_some() {
         steps.push(Step::ControllingTerminal);
-    }
-    if user.uid != 0 {
-        steps.push(Step::StreamOwner(uid));
+        if user.uid != 0 {
+            steps.push(Step::TerminalOwner(uid));
+        }
     }
     let cwd = if process.cwd.is_empty() { "/" } else { &*process.cwd };
     if cwd != "/" {
@@ -53,9 +56,6 @@ pub fn steps(process: &Process, user: &User, first: bool) -> Result<Vec<Step>, F
         let path = text("path", "/proc/self/oom_score_adj")?;
         let content = process.oom_score_adj.to_string().into_bytes();
         steps.push(Step::Write { path, content, make: false });
-    }
-    for limit in &process.rlimits {
-        steps.push(Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard });
     }
     steps.push(Step::Bounding(process.capabilities));
     steps.push(Step::Groups(user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()));
@@ -115,32 +115,18 @@ fn filter(program: &[u64]) -> Result<Option<Step>, Failure> {
     Ok((!program.is_empty()).then(|| Step::Filter(instructions.collect())))
 }
 
-/// What to tell the user of a step that failed.
+/// What to tell the user of a step of this process that failed.
 pub fn explain(step: &Step, process: &Process, fault: Fault) -> Failure {
-    let kind = match step {
+    match step {
         Step::Execute { .. } => {
-            return path::failure(process.args.first().map(String::as_str).unwrap_or_default(), fault);
+            path::failure(process.args.first().map(String::as_str).unwrap_or_default(), fault)
         }
         Step::WorkingDirectory { .. } => {
             let message = format!("chdir to cwd ({:?}) failed: {}", process.cwd, Reason(fault.error));
-            return Failure { kind: FailureKind::Invalid, message };
+            Failure::invalid(message)
         }
-        // These do what the request says; the others what every container needs.
-        Step::Mount { .. }
-        | Step::Mask(_)
-        | Step::ReadOnly(_)
-        | Step::Move { .. }
-        | Step::Write { .. }
-        | Step::HostName(_)
-        | Step::Limit { .. }
-        | Step::Filter(_)
-            if fault.error != Errno::NOMEM && fault.error != Errno::NOSPC =>
-        {
-            FailureKind::Invalid
-        }
-        _ => FailureKind::Internal,
-    };
-    Failure { kind, message: format!("cannot {step}: {}", Reason(fault.error)) }
+        _ => step.explain(fault),
+    }
 }
 
 #[cfg(test)]

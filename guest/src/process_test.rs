@@ -1,3 +1,5 @@
+use hull_protocol::WindowSize;
+
 use super::*;
 
 fn process() -> Process {
@@ -37,9 +39,10 @@ fn with_no_new_privileges_a_filter_comes_last() {
 }
 
 #[test]
-fn streams_are_given_to_users_only() {
-    assert!(texts_of(&process(), 1000).iter().any(|text| text.contains("standard streams")));
-    assert!(!texts_of(&process(), 0).iter().any(|text| text.contains("standard streams")));
+fn a_terminal_is_given_to_its_user() {
+    let process = Process { terminal: Some(WindowSize { columns: 80, rows: 24 }), ..process() };
+    assert!(texts_of(&process, 1000).iter().any(|text| text.contains("give the terminal")));
+    assert!(!texts_of(&process, 0).iter().any(|text| text.contains("give the terminal")));
 }
 
 #[test]

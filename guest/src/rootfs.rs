@@ -6,13 +6,14 @@ use hull_protocol::Container;
 use rustix::{
     fd::OwnedFd,
     fs::{self, CWD, Mode, OFlags},
-    io::Errno,
+    io::{self, Errno},
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags},
 };
 
 use crate::{
     failure::Failure,
     layers::{Layer, Layers, MOST},
+    user_namespace::UserNamespace,
 };
 
 /// Lowest layer of every container, on the guest rootfs: the directories and empty files that mounts need as targets, so that they
@@ -83,7 +84,12 @@ impl Root {
     ///
     /// # Errors
     /// When a layer cannot be mounted, or the writable layer cannot be made.
-    pub fn build(container: &Container, layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
+    pub fn build(
+        container: &Container,
+        layers: &mut Layers,
+        data: &mut DataDisk,
+        user_namespace: Option<&UserNamespace>,
+    ) -> Result<Self, Failure> {
         let count = container.layers.len();
         if count > MOST {
             return Err(Failure::invalid(format!("the image has {count} layers, {MOST} are possible")));
@@ -93,9 +99,13 @@ impl Root {
             .layers
             .iter()
             .try_for_each(|extent| layers.acquire(*extent).map(|layer| used.push(layer)))
-            .and_then(
-                |()| if container.read_only { scratch(&used) } else { writable(container, &used, data) },
-            );
+            .and_then(|()| {
+                if container.read_only {
+                    scratch(&used, user_namespace)
+                } else {
+                    writable(container, &used, data, user_namespace)
+                }
+            });
         match mount {
             Ok(mount) => Ok(Self { mount, layers: used }),
             Err(failure) => {
@@ -112,19 +122,24 @@ impl Root {
 }
 
 /// A root whose writable layer is on the data disk.
-fn writable(container: &Container, layers: &[Layer], data: &mut DataDisk) -> Result<OwnedFd, Failure> {
+fn writable(
+    container: &Container,
+    layers: &[Layer],
+    data: &mut DataDisk,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<OwnedFd, Failure> {
     data.mount()?;
     let base = format!("{DATA}/{}", container.id);
     make_directory(&base)?;
-    overlay(layers, &base)
+    overlay(layers, &base, user_namespace)
 }
 
 /// A root whose writable layer is in memory: only mount targets that the image lacks get into it, before the root is made
 /// read-only.
-fn scratch(layers: &[Layer]) -> Result<OwnedFd, Failure> {
+fn scratch(layers: &[Layer], user_namespace: Option<&UserNamespace>) -> Result<OwnedFd, Failure> {
     mount::mount(c"tmpfs", SCRATCH, c"tmpfs", MountFlags::empty(), c"mode=755")
         .map_err(|error| Failure::internal("cannot mount a scratch layer", error))?;
-    let root = overlay(layers, SCRATCH);
+    let root = overlay(layers, SCRATCH, user_namespace);
     // The overlay keeps its own reference.
     let _ = mount::unmount(SCRATCH, UnmountFlags::DETACH);
     root
@@ -132,26 +147,51 @@ fn scratch(layers: &[Layer]) -> Result<OwnedFd, Failure> {
 
 /// An overlay of these layers, the lowest first, with `upper` and `work` below `base`.
 ///
-/// Index, metacopy, xino and redirect_dir stay at the kernel's defaults, which are off: a writable layer must stay a plain one that other
-/// kernels and a helper VM can read.
-fn overlay(layers: &[Layer], base: &str) -> Result<OwnedFd, Failure> {
-    let upper = format!("{base}/upper");
-    let work = format!("{base}/work");
-    make_directory(&upper)?;
-    make_directory(&work)?;
-    let build = || {
+/// Index, metacopy, xino and redirect_dir stay at the kernel's defaults, which are off: a writable layer must stay a plain one
+/// that other kernels and a helper VM can read.
+fn overlay(layers: &[Layer], base: &str, user_namespace: Option<&UserNamespace>) -> Result<OwnedFd, Failure> {
+    make_directory(&format!("{base}/upper"))?;
+    make_directory(&format!("{base}/work"))?;
+    let mut shifted = Shifted { user_namespace, count: 0 };
+    let mut build = || {
         let context = mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         mount::fsconfig_set_string(&context, c"source", c"overlay")?;
         for layer in layers.iter().rev() {
-            mount::fsconfig_set_string(&context, c"lowerdir+", layer.path())?;
+            mount::fsconfig_set_string(&context, c"lowerdir+", shifted.path(layer.path())?)?;
         }
-        mount::fsconfig_set_string(&context, c"lowerdir+", SKELETON)?;
-        mount::fsconfig_set_string(&context, c"upperdir", &*upper)?;
-        mount::fsconfig_set_string(&context, c"workdir", &*work)?;
+        mount::fsconfig_set_string(&context, c"lowerdir+", shifted.path(SKELETON.to_owned())?)?;
+        let base = shifted.path(base.to_owned())?;
+        mount::fsconfig_set_string(&context, c"upperdir", format!("{base}/upper"))?;
+        mount::fsconfig_set_string(&context, c"workdir", format!("{base}/work"))?;
         mount::fsconfig_create(&context)?;
         mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
     build().map_err(|error| Failure::internal("cannot mount the root file system", error))
+}
+
+/// What a container with a user namespace sees of layers: mounts with its ids, one on top of the other, for as long as it takes
+/// to make an overlay of them, which keeps references of its own.
+struct Shifted<'a> {
+    user_namespace: Option<&'a UserNamespace>,
+    count: u32,
+}
+
+impl Shifted<'_> {
+    /// Where to find what is at `path` with the container's ids; the path itself without a user namespace.
+    fn path(&mut self, path: String) -> io::Result<String> {
+        let Some(namespace) = self.user_namespace else { return Ok(path) };
+        namespace.shift(&path, SCRATCH)?;
+        self.count += 1;
+        Ok(SCRATCH.to_owned())
+    }
+}
+
+impl Drop for Shifted<'_> {
+    fn drop(&mut self) {
+        for _ in 0..self.count {
+            let _ = mount::unmount(SCRATCH, UnmountFlags::DETACH);
+        }
+    }
 }
 
 fn make_directory(path: &str) -> Result<(), Failure> {

@@ -3,16 +3,19 @@
 //! A child puts them together in its own mount namespace, over the guest's, and later moves the three trees into the container's
 //! root. Nearly every container is of one kind, [`Skeleton::default`], so a child of that kind is made in advance.
 
-use std::{borrow::Cow, ffi::CString};
+use std::{
+    borrow::Cow,
+    ffi::{CStr, CString},
+};
 
 use hull_protocol::{Container, defaults};
 use rustix::{
-    fs::{self, CWD, Dir, FileType, Mode, OFlags},
+    fs::{self, CWD, Dir, FileType, Gid, Mode, OFlags, Uid},
     mount::MountFlags,
 };
 
 use crate::{
-    failure::{Failure, text},
+    failure::{Failure, Text, text},
     step::{NEW_ROOT, Step, Target},
 };
 
@@ -20,6 +23,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skeleton {
     privileged: bool,
+    user_namespace: bool,
     masked: Vec<String>,
     read_only: Vec<String>,
     sysctls: Vec<(String, String)>,
@@ -31,6 +35,7 @@ impl Default for Skeleton {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         Self {
             privileged: false,
+            user_namespace: false,
             masked: owned(defaults::MASKED_PATHS),
             read_only: owned(defaults::READ_ONLY_PATHS),
             sysctls: defaults::SYSCTLS.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
@@ -43,6 +48,7 @@ impl From<&Container> for Skeleton {
     fn from(container: &Container) -> Self {
         Self {
             privileged: container.privileged,
+            user_namespace: container.user_namespace,
             masked: container.masked_paths.iter().filter(|path| covers(path)).cloned().collect(),
             read_only: container.read_only_paths.iter().filter(|path| covers(path)).cloned().collect(),
             sysctls: container.sysctls.clone(),
@@ -61,18 +67,28 @@ pub const FILES: &str = "/dev/.hull";
 
 const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Namespaces of every container; that of its cgroup is made by [`Step::CgroupNamespace`], since a clone's would be rooted at
-/// its parent's cgroup.
+/// Namespaces of every container but that of its cgroup, which is made by [`Step::CgroupNamespace`]: a clone's would be rooted
+/// at its parent's cgroup.
 pub const NAMESPACES: i32 =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 impl Skeleton {
+    /// Whether it has a user namespace of its own.
+    pub fn has_user_namespace(&self) -> bool {
+        self.user_namespace
+    }
+
     /// The steps that put it together.
     ///
     /// # Errors
     /// When a path or a kernel parameter cannot be one.
     pub fn steps(&self) -> Result<Vec<Step>, Failure> {
-        let mut steps = vec![Step::CgroupNamespace, Step::Umask(0), Step::Loopback];
+        let mut steps = Vec::with_capacity(64);
+        if self.user_namespace {
+            // Whoever made the namespace is nobody in it, if with all rights.
+            steps.push(Step::User { uid: Uid::ROOT, gid: Gid::ROOT });
+        }
+        steps.extend([Step::CgroupNamespace, Step::Umask(0), Step::Loopback]);
         steps.push(file_system("proc", "/proc", LOCKED, ""));
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
@@ -90,33 +106,73 @@ impl Skeleton {
         Ok(steps)
     }
 
-    /// `/dev`: a file system of the container's own with Docker's nodes.
+    /// `/dev`: a file system of the container's own with Docker's nodes. In a user namespace, which may not make devices, the
+    /// guest's are borrowed, so they must not be covered before that.
     fn devices(&self, steps: &mut Vec<Step>) {
-        steps.push(file_system(
-            "tmpfs",
-            "/dev",
-            MountFlags::NOSUID | MountFlags::STRICTATIME,
-            "mode=755,size=65536k",
-        ));
+        let dev = if self.user_namespace { "/c" } else { "/dev" };
+        let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
+        steps.push(file_system("tmpfs", dev, flags, "mode=755,size=65536k"));
         for (name, major, minor) in NODES {
-            steps.push(device(name, FileType::CharacterDevice, fs::makedev(*major, *minor)));
+            let number = fs::makedev(*major, *minor);
+            steps.push(self.device(dev, name, FileType::CharacterDevice, number));
         }
         if self.privileged {
-            guest_devices("", steps);
+            self.guest_devices(dev, "", steps);
         }
-        for (path, to) in LINKS {
-            steps.push(Step::Link { to: Cow::Borrowed(to), path: Cow::Borrowed(path) });
+        for (name, to) in LINKS {
+            steps.push(Step::Link { to: Cow::Borrowed(to), path: c_string(&format!("{dev}/{name}")) });
         }
-        for (path, mode) in
-            [(c"/dev/pts", 0o755), (c"/dev/shm", 0o755), (c"/dev/mqueue", 0o755), (c"/dev/.hull", 0o700)]
-        {
-            steps.push(Step::Directory { path: Cow::Borrowed(path), mode });
+        for (name, mode) in [("pts", 0o755), ("shm", 0o755), ("mqueue", 0o755), (".hull", 0o700)] {
+            steps.push(Step::Directory { path: c_string(&format!("{dev}/{name}")), mode });
+        }
+        if self.user_namespace {
+            steps.push(Step::Move { from: c_string(dev), to: Cow::Borrowed(c"/dev") });
         }
         let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
         steps.push(file_system("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, options));
         steps.push(file_system("tmpfs", "/dev/shm", LOCKED, &format!("mode=1777,size={}", self.shm_size)));
         steps.push(file_system("mqueue", "/dev/mqueue", LOCKED, ""));
         steps.push(file_system("tmpfs", FILES, LOCKED, "mode=755"));
+    }
+
+    fn device(&self, dev: &str, name: &str, kind: FileType, number: u64) -> Step {
+        let path = c_string(&format!("{dev}/{name}"));
+        if self.user_namespace {
+            Step::BorrowDevice { from: c_string(&format!("/dev/{name}")), path }
+        } else {
+            Step::Device { path, kind, number }
+        }
+    }
+
+    /// Every device that the guest has, for `--privileged`: those in its `/dev` and one level of directories below.
+    fn guest_devices(&self, dev: &str, below: &str, steps: &mut Vec<Step>) {
+        let path = format!("/dev/{below}");
+        let Ok(file) = fs::openat(CWD, &*path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
+            return;
+        };
+        let Ok(entries) = Dir::read_from(&file) else { return };
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let full = format!("{below}{name}");
+            match entry.file_type() {
+                FileType::Directory
+                    if below.is_empty() && !matches!(name, "." | ".." | "pts" | "shm" | "mqueue") =>
+                {
+                    steps.push(Step::Directory { path: c_string(&format!("{dev}/{full}")), mode: 0o755 });
+                    self.guest_devices(dev, &format!("{full}/"), steps);
+                }
+                kind @ (FileType::CharacterDevice | FileType::BlockDevice) => {
+                    let known = NODES.iter().any(|(node, ..)| *node == full);
+                    if !known
+                        && !matches!(&*full, "ptmx" | "console")
+                        && let Ok(status) = fs::statat(&file, name, fs::AtFlags::SYMLINK_NOFOLLOW)
+                    {
+                        steps.push(self.device(dev, &full, kind, status.st_rdev));
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The steps that move it into the new root.
@@ -132,52 +188,15 @@ impl Skeleton {
 const NODES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Docker's links.
-const LINKS: &[(&std::ffi::CStr, &std::ffi::CStr)] = &[
-    (c"/dev/ptmx", c"pts/ptmx"),
-    (c"/dev/fd", c"/proc/self/fd"),
-    (c"/dev/stdin", c"/proc/self/fd/0"),
-    (c"/dev/stdout", c"/proc/self/fd/1"),
-    (c"/dev/stderr", c"/proc/self/fd/2"),
-    (c"/dev/core", c"/proc/kcore"),
+/// Docker's links: name, target.
+const LINKS: &[(&str, &CStr)] = &[
+    ("ptmx", c"pts/ptmx"),
+    ("fd", c"/proc/self/fd"),
+    ("stdin", c"/proc/self/fd/0"),
+    ("stdout", c"/proc/self/fd/1"),
+    ("stderr", c"/proc/self/fd/2"),
+    ("core", c"/proc/kcore"),
 ];
-
-/// Steps that make every device the guest has, for `--privileged`, from its `/dev` and one level of directories below.
-fn guest_devices(directory: &str, steps: &mut Vec<Step>) {
-    let path = format!("/dev/{directory}");
-    let Ok(file) = fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
-        return;
-    };
-    let Ok(entries) = Dir::read_from(&file) else { return };
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        let full = format!("{directory}{name}");
-        match entry.file_type() {
-            FileType::Directory
-                if directory.is_empty() && !matches!(name, "." | ".." | "pts" | "shm" | "mqueue") =>
-            {
-                let Ok(path) = CString::new(format!("/dev/{full}")) else { continue };
-                steps.push(Step::Directory { path: Cow::Owned(path), mode: 0o755 });
-                guest_devices(&format!("{full}/"), steps);
-            }
-            kind @ (FileType::CharacterDevice | FileType::BlockDevice) => {
-                let known =
-                    NODES.iter().any(|(node, ..)| *node == full) || matches!(&*full, "ptmx" | "console");
-                if let Ok(status) = fs::statat(&file, name, fs::AtFlags::SYMLINK_NOFOLLOW)
-                    && !known
-                {
-                    steps.push(device(&full, kind, status.st_rdev));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn device(name: &str, kind: FileType, number: u64) -> Step {
-    let path = CString::new(format!("/dev/{name}")).unwrap_or_default();
-    Step::Device { path: Cow::Owned(path), kind, number }
-}
 
 /// A kernel parameter of the container's namespaces. Only those that are per namespace are taken: any other would change
 /// the guest for all its containers.
@@ -221,14 +240,18 @@ fn sysctl(name: &str, value: &str) -> Result<Step, Failure> {
     Ok(Step::Write { path, content: value.as_bytes().to_vec(), make: false })
 }
 
-fn file_system(kind: &'static str, path: &'static str, flags: MountFlags, options: &str) -> Step {
-    let text = |value: &str| Cow::Owned(CString::new(value).unwrap_or_default());
+fn file_system(kind: &str, path: &str, flags: MountFlags, options: &str) -> Step {
     Step::Mount {
-        source: text(kind),
-        path: text(path),
-        kind: text(kind),
+        source: c_string(kind),
+        path: c_string(path),
+        kind: c_string(kind),
         flags,
-        options: text(options),
+        options: c_string(options),
         target: Target::Present,
     }
+}
+
+/// A string of the agent's own, which holds no NUL.
+fn c_string(value: &str) -> Text {
+    Cow::Owned(CString::new(value).unwrap_or_default())
 }

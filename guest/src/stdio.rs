@@ -6,7 +6,7 @@ use hull_protocol::{Stdio as Ports, WindowSize};
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, CWD, Mode, OFlags},
+    fs::{self, CWD, Mode, OFlags, Uid},
     io,
     pipe::{PipeFlags, pipe_with},
 };
@@ -49,11 +49,11 @@ impl Ends {
 }
 
 impl Stdio {
-    /// Connects to the host's ports and makes the pipes.
+    /// Connects to the host's ports and makes the pipes, which belong to `owner`: a process may open its streams again by name.
     ///
     /// # Errors
     /// When the host refuses a connection.
-    pub fn open(host: &Host, ports: Ports, terminal: bool) -> Result<(Self, Ends), Failure> {
+    pub fn open(host: &Host, ports: Ports, terminal: bool, owner: Uid) -> Result<(Self, Ends), Failure> {
         let stderr = if terminal { None } else { ports.stderr };
         let ports = [ports.stdin, ports.stdout, stderr];
         let mut sockets = [None, None, None];
@@ -75,8 +75,8 @@ impl Stdio {
         if !terminal {
             for (number, end) in ends.pipes.iter_mut().enumerate() {
                 let Some(socket) = streams.sockets[number].take() else { continue };
-                let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)
-                    .map_err(|error| Failure::internal("cannot make a pipe", error))?;
+                let (reader, writer) =
+                    pipe_of(owner).map_err(|error| Failure::internal("cannot make a pipe", error))?;
                 let (pump, theirs) = if number == 0 {
                     (Pump::splicing(socket, writer), reader)
                 } else {
@@ -160,6 +160,14 @@ impl Stdio {
     pub fn is_drained(&self) -> bool {
         self.pumps[1].is_none() && self.pumps[2].is_none()
     }
+}
+
+fn pipe_of(owner: Uid) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    if owner != Uid::ROOT {
+        fs::fchown(&reader, Some(owner), None)?;
+    }
+    Ok((reader, writer))
 }
 
 fn refused(number: usize, port: u32, error: io::Errno) -> Failure {

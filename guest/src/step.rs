@@ -9,6 +9,7 @@ use std::{
     mem::MaybeUninit,
 };
 
+use hull_protocol::FailureKind;
 use rustix::{
     fd::{AsFd, BorrowedFd, RawFd},
     fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid},
@@ -19,7 +20,7 @@ use rustix::{
 };
 
 use crate::{
-    failure::Text,
+    failure::{Failure, Reason, Text},
     sys::{self, Instruction},
 };
 
@@ -109,6 +110,8 @@ pub enum Step {
     RemoveDirectory(Text),
     /// `mknod` of a device.
     Device { path: Text, kind: FileType, number: u64 },
+    /// A device of the guest's made visible, where `mknod` is not allowed.
+    BorrowDevice { from: Text, path: Text },
     /// `symlink`.
     Link { to: Text, path: Text },
     /// Writes a file, made when absent if `make`.
@@ -128,8 +131,8 @@ pub enum Step {
     /// Puts the standard streams in their places, closes everything else that the agent had open, and keeps the program
     /// for [`Step::ExecuteInit`] if one was handed over.
     Streams,
-    /// Gives pipes and terminals among the standard streams to a user.
-    StreamOwner(Uid),
+    /// Gives the terminal, which is standard input, to a user.
+    TerminalOwner(Uid),
     /// `setsid`.
     Session,
     /// Makes standard input the controlling terminal.
@@ -212,6 +215,10 @@ impl Step {
             Self::ReadOnlyRoot => sys::make_mount_read_only(c"/")?,
             Self::Directory { path, mode } => fs::mkdirat(CWD, &**path, Mode::from_raw_mode(*mode))?,
             Self::RemoveDirectory(path) => fs::unlinkat(CWD, &**path, AtFlags::REMOVEDIR)?,
+            Self::BorrowDevice { from, path } => {
+                make_file(path)?;
+                mount::mount_bind(&**from, &**path)?;
+            }
             Self::Device { path, kind, number } => {
                 fs::mknodat(CWD, &**path, *kind, Mode::from_raw_mode(0o666), *number)?;
             }
@@ -259,17 +266,7 @@ impl Step {
                 }
             }
             Self::Streams => take_streams(context)?,
-            Self::StreamOwner(uid) => {
-                for stream in 0..3 {
-                    let stream = borrow(stream);
-                    let status = fs::fstat(stream)?;
-                    // Devices other than terminals belong to everybody: /dev/null would change its owner for all.
-                    let kind = FileType::from_raw_mode(status.st_mode);
-                    if kind == FileType::Fifo || (kind == FileType::CharacterDevice && is_terminal(&status)) {
-                        fs::fchown(stream, Some(*uid), None)?;
-                    }
-                }
-            }
+            Self::TerminalOwner(uid) => fs::fchown(borrow(0), Some(*uid), None)?,
             Self::Session => {
                 process::setsid()?;
             }
@@ -281,7 +278,7 @@ impl Step {
                 }
                 other => other?,
             },
-            Self::Limit { resource, soft, hard } => sys::set_limit(*resource, *soft, *hard)?,
+            Self::Limit { resource, soft, hard } => sys::set_limit(0, *resource, *soft, *hard)?,
             Self::Bounding(kept) => drop_capabilities(*kept)?,
             Self::NoNewPrivileges => thread::set_no_new_privs(true)?,
             Self::Filter(program) => sys::install_filter(program)?,
@@ -302,6 +299,30 @@ impl Step {
             }
         }
         Ok(())
+    }
+}
+
+impl Step {
+    /// Why it failed. The request is to blame where a step does what the request says, unless the guest was out of something.
+    pub fn explain(&self, fault: Fault) -> Failure {
+        let requested = matches!(
+            self,
+            Self::Mount { .. }
+                | Self::Mask(_)
+                | Self::ReadOnly(_)
+                | Self::Move { .. }
+                | Self::Write { .. }
+                | Self::HostName(_)
+                | Self::Limit { .. }
+                | Self::Filter(_)
+        );
+        let message = format!("cannot {self}: {}", Reason(fault.error));
+        let kind = match fault.error {
+            Errno::NOMEM | Errno::NOSPC | Errno::NFILE => FailureKind::Internal,
+            _ if requested => FailureKind::Invalid,
+            _ => FailureKind::Internal,
+        };
+        Failure { kind, message }
     }
 }
 
@@ -435,11 +456,6 @@ fn drop_capabilities(kept: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn is_terminal(status: &fs::Stat) -> bool {
-    // Unix98 terminals have majors 136 to 143 (Documentation/admin-guide/devices.txt).
-    (136..=143).contains(&fs::major(status.st_rdev))
-}
-
 /// A descriptor of this child by its number.
 fn borrow<'a>(file: RawFd) -> BorrowedFd<'a> {
     // SAFETY: numbers come from [`Context`] and from [`Step::Streams`], both of which hold open descriptors; a wrong one
@@ -462,7 +478,9 @@ impl fmt::Display for Step {
             Self::ReadOnlyRoot => write!(f, "make the root read-only"),
             Self::Directory { path, .. } => write!(f, "make the directory {}", show(path)),
             Self::RemoveDirectory(path) => write!(f, "remove the directory {}", show(path)),
-            Self::Device { path, .. } => write!(f, "make the device {}", show(path)),
+            Self::Device { path, .. } | Self::BorrowDevice { path, .. } => {
+                write!(f, "make the device {}", show(path))
+            }
             Self::Link { path, .. } => write!(f, "make the link {}", show(path)),
             Self::Write { path, .. } => write!(f, "write {}", show(path)),
             Self::Loopback => write!(f, "switch the loopback interface on"),
@@ -474,7 +492,7 @@ impl fmt::Display for Step {
             Self::Pivot => write!(f, "change to the new root"),
             Self::Terminal { .. } => write!(f, "open a terminal"),
             Self::Streams => write!(f, "set up the standard streams"),
-            Self::StreamOwner(_) => write!(f, "give the standard streams to the user"),
+            Self::TerminalOwner(_) => write!(f, "give the terminal to the user"),
             Self::Session => write!(f, "start a session"),
             Self::ControllingTerminal => write!(f, "take the controlling terminal"),
             Self::WorkingDirectory { path, .. } => {

@@ -205,10 +205,10 @@ pub fn drop_from_bounding_set(capability: u32) -> Result<()> {
         .map(drop)
 }
 
-/// Sets a resource limit of this process.
-pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+/// Sets a resource limit of a process, 0 being this one.
+pub fn set_limit(pid: u32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = [soft, hard];
-    let list = [0, resource as usize, limit.as_ptr() as usize, 0, 0, 0];
+    let list = [pid as usize, resource as usize, limit.as_ptr() as usize, 0, 0, 0];
     // SAFETY: `struct rlimit64` is these two numbers; the call only reads it.
     unsafe { call(libc::SYS_prlimit64, list) }.map(drop)
 }
@@ -227,18 +227,37 @@ pub fn unshare_cgroup() -> Result<()> {
 
 /// Makes the mount at a path read-only and leaves its other flags as they are.
 pub fn make_mount_read_only(path: &CStr) -> Result<()> {
-    // `struct mount_attr`: attributes to set, to clear, propagation, user namespace.
-    let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
+    set_mount_attributes(libc::AT_FDCWD, path, 0, [libc::MOUNT_ATTR_RDONLY, 0, 0, 0])
+}
+
+/// Makes a mount that is attached nowhere yet show the ids of a user namespace for those of the guest.
+pub fn shift_ids(tree: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> Result<()> {
+    let attributes = [libc::MOUNT_ATTR_IDMAP, 0, 0, namespace.as_raw_fd() as u64];
+    set_mount_attributes(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes)
+}
+
+/// `attributes` is `struct mount_attr`: those to set, those to clear, propagation, user namespace.
+fn set_mount_attributes(directory: RawFd, path: &CStr, flags: i32, attributes: [u64; 4]) -> Result<()> {
     let list = [
-        libc::AT_FDCWD as usize,
+        directory as usize,
         path.as_ptr() as usize,
-        0,
+        flags as usize,
         attributes.as_ptr() as usize,
         size_of_val(&attributes),
         0,
     ];
     // SAFETY: both pointers are good for the call, which only reads.
     unsafe { call(libc::SYS_mount_setattr, list) }.map(drop)
+}
+
+/// The user namespace of the process behind a pidfd.
+pub fn user_namespace(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const PIDFD_GET_USER_NAMESPACE: u64 = 0xff09;
+    // SAFETY: the request takes nothing and gives the number of a new descriptor, which nobody else has.
+    unsafe {
+        let file = ioctl(pidfd, PIDFD_GET_USER_NAMESPACE, 0)?;
+        Ok(OwnedFd::from_raw_fd(file as RawFd))
+    }
 }
 
 /// Sends a signal, given by number, to the process behind a pidfd.
