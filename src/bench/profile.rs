@@ -74,7 +74,7 @@ impl SymbolMap {
 }
 
 /// How often each function was seen, the most frequent first.
-pub fn hottest<'a>(map: &'a SymbolMap, samples: impl IntoIterator<Item = Sample>) -> Vec<(&'a str, usize)> {
+pub fn hottest(map: &SymbolMap, samples: impl IntoIterator<Item = Sample>) -> Vec<(&str, usize)> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for sample in samples {
         *counts.entry(map.name(sample.rip)).or_default() += 1;
