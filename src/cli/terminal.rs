@@ -51,7 +51,8 @@ impl Drop for RawTerminal {
     }
 }
 
-fn restore() {
+/// Puts the terminal back, if it is raw: for a process that ends without dropping anything.
+pub fn restore() {
     // A panic that holds the lock has not changed the terminal.
     if let Ok(mut saved) = SAVED.try_lock()
         && let Some(saved) = saved.take()

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
+    time::Duration,
 };
 
 use super::{
@@ -27,6 +28,9 @@ use crate::{
 /// Seconds from the stop signal to SIGKILL when nobody says.
 const STOP_TIMEOUT: i64 = 10;
 
+/// Seconds that a guest may take to come up, for hosts that are slower than any should be.
+const BOOT_TIMEOUT_VARIABLE: &str = "HULL_BOOT_TIMEOUT";
+
 /// What the keeper's command line says.
 #[derive(Debug)]
 pub struct Arguments {
@@ -46,8 +50,6 @@ pub struct Arguments {
 /// When the container is not there. What else goes wrong is recorded and told to the front end.
 pub fn run(arguments: Arguments) -> Result<()> {
     let keeper_ns = monotonic_ns();
-    // Out of the front end's session: a terminal that closes, or a Ctrl-C in it, is not the keeper's business.
-    let _ = rustix::process::setsid();
     let (front_end, lock) = (inherit(arguments.front_end)?, Lock(inherit(arguments.lock)?));
     let store = Store::open()?;
     let folder = Folder::new(&store.containers(), arguments.id);
@@ -58,6 +60,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
     }
     Ok(())
+}
+
+/// How long the keeper waits for the guest.
+fn limits() -> Limits {
+    let boot = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
+    let limits = Limits::default();
+    Limits { boot: boot.map_or(limits.boot, Duration::from_secs), ..limits }
 }
 
 /// Takes a descriptor that the front end left open.
@@ -99,15 +108,8 @@ impl Prepared {
                     first: Some(front_end),
                     signals: Some(self.signals),
                 };
-                let keeper = Keeper::new(
-                    self.task,
-                    Limits::default(),
-                    vmm,
-                    doors,
-                    self.log,
-                    Box::new(record),
-                    keeper_ns,
-                );
+                let keeper =
+                    Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
                 keeper.run();
             }
             Err(error) => {

@@ -1,7 +1,10 @@
 //! Starts a container: hands it to a new keeper.
 
 use std::{
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     process::{Command, Stdio},
 };
 
@@ -33,6 +36,11 @@ pub fn start(folder: &Folder, lock: Lock, tied: bool) -> Result<Channel> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/");
+    // SAFETY: between fork and exec one system call is made, and nothing is allocated.
+    unsafe {
+        // Out of the front end's session: a Ctrl-C in its terminal, or the terminal's end, is not the keeper's business.
+        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
+    }
     if tied {
         command.arg("--tied");
     }

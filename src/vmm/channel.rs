@@ -83,9 +83,9 @@ impl Channel {
             let mut buffers = [io::IoSliceMut::new(&mut packet)];
             match recvmsg(&self.0, &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received,
-                Err(Errno::INTR) => {}
+                // A reset says, once, that the peer left something unread; what it said before is still here.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Nothing),
-                Err(Errno::CONNRESET) => return Ok(Received::Closed),
                 Err(error) => return Err(error.into()),
             }
         };

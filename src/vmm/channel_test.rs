@@ -36,3 +36,14 @@ fn what_is_no_message_is_an_error() {
     vmm.send(&"rubbish", None).unwrap();
     assert!(keeper.receive::<VmmMessage>().is_err());
 }
+
+#[test]
+fn what_a_peer_said_before_it_left_is_heard() {
+    let (keeper, vmm) = Channel::pair().unwrap();
+    keeper.send(&"never read", None).unwrap();
+    vmm.send(&"last words", None).unwrap();
+    drop(vmm);
+    let Received::Message(text, None) = keeper.receive::<String>().unwrap() else { panic!("nothing heard") };
+    assert_eq!(text, "last words");
+    assert!(matches!(keeper.receive::<String>().unwrap(), Received::Closed));
+}

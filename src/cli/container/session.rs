@@ -122,8 +122,9 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    fn tell(&self, message: &ClientMessage, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        self.channel.send(message, descriptor)
+    /// Tells the keeper. One that is gone has said why, which is read later.
+    fn tell(&self, message: &ClientMessage, descriptor: Option<BorrowedFd<'_>>) {
+        let _ = self.channel.send(message, descriptor);
     }
 
     /// Hands the keeper the far ends of pipes for the streams.
@@ -131,29 +132,28 @@ impl<'a> Session<'a> {
         let Attached { stdin, stdout, stderr } = self.wish.attached;
         if stdin {
             let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-            self.tell(&ClientMessage::Attach { stream: Stream::Stdin }, Some(read.as_fd()))?;
+            self.tell(&ClientMessage::Attach { stream: Stream::Stdin }, Some(read.as_fd()));
             self.input = Some(write);
         }
         for (wanted, stream) in [(stdout, Stream::Stdout), (stderr && !self.wish.tty, Stream::Stderr)] {
             if wanted {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-                self.tell(&ClientMessage::Attach { stream }, Some(write.as_fd()))?;
+                self.tell(&ClientMessage::Attach { stream }, Some(write.as_fd()));
                 self.outputs.push(thread::spawn(move || copy_output(&read, stream)));
             }
         }
         if self.wish.tty {
-            self.tell_size()?;
+            self.tell_size();
             if stdin {
-                self.tell(&ClientMessage::Terminal, Some(rustix::stdio::stdin()))?;
+                self.tell(&ClientMessage::Terminal, Some(rustix::stdio::stdin()));
             }
         }
         Ok(())
     }
 
-    fn tell_size(&self) -> io::Result<()> {
-        match terminal::size() {
-            Some(size) => self.tell(&ClientMessage::Resize { size }, None),
-            None => Ok(()),
+    fn tell_size(&self) {
+        if let Some(size) = terminal::size() {
+            self.tell(&ClientMessage::Resize { size }, None);
         }
     }
 
@@ -237,13 +237,11 @@ impl<'a> Session<'a> {
 
     fn signalled(&mut self, signal: u8) -> Option<End> {
         match i32::from(signal) {
-            libc::SIGWINCH => {
-                let _ = self.tell_size();
-            }
+            libc::SIGWINCH => self.tell_size(),
             libc::SIGTSTP => self.pause(),
             number => {
                 if self.wish.pass_signals {
-                    let _ = self.tell(&ClientMessage::Signal { signal }, None);
+                    self.tell(&ClientMessage::Signal { signal }, None);
                 }
                 // Without its terminal the front end is of no use; and what is not passed on is for itself.
                 if !self.wish.pass_signals || (self.wish.tty && number == libc::SIGHUP) {
@@ -261,12 +259,12 @@ impl<'a> Session<'a> {
         if was_raw {
             self.terminal = RawTerminal::enter().ok();
         }
-        let _ = self.tell_size();
+        self.tell_size();
     }
 
     fn leave(&mut self) -> End {
         self.terminal = None;
-        let _ = self.tell(&ClientMessage::Detach, None);
+        self.tell(&ClientMessage::Detach, None);
         End::Detached
     }
 
@@ -293,7 +291,7 @@ fn copy_output(from: &OwnedFd, stream: Stream) -> io::Result<()> {
         }
         if let Err(error) = write_all(to, &buffer[..count]) {
             if error.kind() == io::ErrorKind::BrokenPipe && stream == Stream::Stdout {
-                // The terminal is not raw: what it shows is not a pipe.
+                terminal::restore();
                 std::process::exit(128 + libc::SIGPIPE);
             }
             return Err(error);

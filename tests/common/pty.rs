@@ -1,0 +1,96 @@
+//! A terminal for a test: hull on one side, the test's keyboard and screen on the other.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use super::eventually;
+
+/// A program in a terminal.
+pub struct Terminal {
+    /// The program.
+    pub child: Child,
+    keyboard: File,
+    /// The program's side: kept open, so that what was shown can be read after its end.
+    far: OwnedFd,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts a program in a session of its own, with a terminal of 80 by 24.
+    pub fn start(mut command: Command) -> Self {
+        let near =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        grantpt(&near).expect("grantpt");
+        unlockpt(&near).expect("unlockpt");
+        let name = ptsname(&near, Vec::new()).expect("ptsname");
+        let far = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .expect("its end");
+        let clone = || far.try_clone().expect("another of it");
+        command.stdin(clone()).stdout(clone()).stderr(clone());
+        // SAFETY: two system calls between fork and exec, and no allocation.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+                Ok(())
+            });
+        }
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let keyboard = File::from(near);
+        let mut shown = keyboard.try_clone().expect("another of it");
+        let sink = screen.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = shown.read(&mut bytes) {
+                sink.lock().expect("the screen").extend_from_slice(&bytes[..count]);
+            }
+        });
+        let terminal = Self { child: command.spawn().expect("hull"), keyboard, far, screen };
+        terminal.resize(80, 24);
+        terminal
+    }
+
+    /// Types.
+    pub fn type_in(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).expect("a terminal to type in");
+    }
+
+    /// What was shown until now.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().expect("the screen")).into_owned()
+    }
+
+    /// Waits until this is shown, and forgets everything up to it.
+    pub fn expect(&self, text: &str) {
+        eventually(&format!("{text:?} to be shown"), || {
+            let mut screen = self.screen.lock().expect("the screen");
+            let found = screen.windows(text.len()).position(|part| part == text.as_bytes());
+            found.inspect(|at| drop(screen.drain(..at + text.len()))).is_some()
+        });
+    }
+
+    /// Changes the terminal's size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(self.far.as_fd(), size).expect("a new size");
+    }
+
+    /// How the terminal is set now.
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.far).expect("the terminal's modes")
+    }
+
+    /// Whether it is as a new terminal is: lines are edited, keys make signals.
+    pub fn is_cooked(&self) -> bool {
+        use rustix::termios::LocalModes;
+        self.modes().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+}
