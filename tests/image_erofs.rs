@@ -96,7 +96,12 @@ struct Mounted(tempfile::TempDir);
 impl Mounted {
     fn new(image: &Path) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
-        let output = Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(image).arg(folder.path()).output().unwrap();
+        let output = Command::new("mount")
+            .args(["-t", "erofs", "-o", "loop,ro"])
+            .arg(image)
+            .arg(folder.path())
+            .output()
+            .unwrap();
         match output.status.success() {
             true => Ok(Mounted(folder)),
             false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -135,7 +140,14 @@ fn compare(test: &str, archive: &Path, folder: &Path) -> Option<()> {
     let unpacked = folder.join("unpacked");
     fs::create_dir(&unpacked).unwrap();
     let tar = Command::new("tar")
-        .args(["--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"])
+        .args([
+            "--extract",
+            "--numeric-owner",
+            "--same-owner",
+            "--preserve-permissions",
+            "--xattrs",
+            "--xattrs-include=*",
+        ])
         .args(["--acls", "--file"])
         .arg(archive)
         .arg("--directory")
@@ -164,7 +176,11 @@ fn a_debian_root_is_the_same_either_way() {
     let Some(image) = common::need_image(TEST, "debian") else { return };
     let folder = tempfile::tempdir().unwrap();
     let layer = folder.path().join("layer.tar");
-    let status = Command::new("tar").args(["-xO", "0.tar", "-f"]).arg(image).stdout(File::create(&layer).unwrap()).status();
+    let status = Command::new("tar")
+        .args(["-xO", "0.tar", "-f"])
+        .arg(image)
+        .stdout(File::create(&layer).unwrap())
+        .status();
     assert!(status.unwrap().success());
     compare(TEST, &layer, folder.path());
 }
@@ -198,26 +214,41 @@ fn everything_a_file_system_has_is_the_same_either_way() {
     rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), Mode::from_raw_mode(0o600)).unwrap();
     set_times(&root);
     if geteuid().is_root() {
-        for (name, kind, major, minor) in [("null", 'c', 1, 3), ("high", 'c', 4095, 1_048_575), ("disk", 'b', 259, 300)] {
-            let status = Command::new("mknod").arg(root.join(name)).args([kind.to_string(), major.to_string(), minor.to_string()]).status();
+        for (name, kind, major, minor) in
+            [("null", 'c', 1, 3), ("high", 'c', 4095, 1_048_575), ("disk", 'b', 259, 300)]
+        {
+            let status = Command::new("mknod")
+                .arg(root.join(name))
+                .args([kind.to_string(), major.to_string(), minor.to_string()])
+                .status();
             assert!(status.unwrap().success());
         }
-        for (name, uid, gid) in [("size1", 65_535, 65_535), ("size1023", 65_536, 5), ("many", 4_000_000_000, 7)] {
+        for (name, uid, gid) in
+            [("size1", 65_535, 65_535), ("size1023", 65_536, 5), ("many", 4_000_000_000, 7)]
+        {
             std::os::unix::fs::lchown(root.join(name), Some(uid), Some(gid)).unwrap();
         }
         set(&root.join("size1"), "security.capability", b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         set(&root.join("size1024"), "trusted.anything", &[7; 3000]);
         let acl = |arguments: &[&str]| Command::new("setfacl").args(arguments).current_dir(&root).status();
-        assert!(acl(&["-m", "u:1234:rw", "size4095"]).is_ok() && acl(&["-d", "-m", "g:99:r", "many/deep"]).is_ok());
+        assert!(
+            acl(&["-m", "u:1234:rw", "size4095"]).is_ok()
+                && acl(&["-d", "-m", "g:99:r", "many/deep"]).is_ok()
+        );
     }
     set(&root.join("size0"), "user.empty", b"");
     set(&root.join("size4096"), "user.bytes", b"\0\xff\n=");
     set(&root.join("many/deep"), "user.on.a.directory", &[1; 1000]);
     // Modes last: a change of owner takes set-id bits away.
-    for (name, mode) in [("size70000", 0o4755), ("size1", 0o2711), ("many/deep/er", 0o1777), ("many", 0o750), ("size0", 0)] {
+    for (name, mode) in
+        [("size70000", 0o4755), ("size1", 0o2711), ("many/deep/er", 0o1777), ("many", 0o750), ("size0", 0)]
+    {
         fs::set_permissions(root.join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
-    for (i, format) in [&["--format=pax"][..], &["--format=pax", "--sparse"], &["--format=gnu", "--sparse"]].iter().enumerate() {
+    for (i, format) in [&["--format=pax"][..], &["--format=pax", "--sparse"], &["--format=gnu", "--sparse"]]
+        .iter()
+        .enumerate()
+    {
         let archive = folder.path().join("archive.tar");
         let mut tar = Command::new("tar");
         tar.args(["--create", "--numeric-owner", "--sort=name"]).args(*format);
@@ -267,7 +298,8 @@ fn an_image_reaches_a_pipe_too() {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("archive.tar");
     fs::write(folder.path().join("file"), b"content").unwrap();
-    let status = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(folder.path()).arg("file").status();
+    let status =
+        Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(folder.path()).arg("file").status();
     assert!(status.unwrap().success());
     let image = folder.path().join("image");
     make(&archive, &image);

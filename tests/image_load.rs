@@ -71,7 +71,9 @@ fn every_form_of_an_image_is_loaded() {
     both.push(("manifest.json".into(), manifest.to_string().into_bytes()));
     let mut backwards = docker.clone();
     backwards.reverse();
-    for (form, members) in [("docker", docker), ("reversed", backwards), ("OCI", oci), ("recent docker", both)] {
+    for (form, members) in
+        [("docker", docker), ("reversed", backwards), ("OCI", oci), ("recent docker", both)]
+    {
         let archive = pack(&members);
         for (how, output) in [
             ("file", (|home: &Home| load(home, &archive)) as _),
@@ -107,7 +109,12 @@ fn layers_that_are_links_in_the_archive_are_found() {
     link("layer1/layer.tar", "../layer1/two");
     link("layer1/two", "../real/two.tar");
     let members = image.docker_members();
-    for (name, bytes) in [&members[0], &("real/one.tar".into(), image.layers[0].clone()), &("real/two.tar".into(), image.layers[1].clone()), &members[3]] {
+    for (name, bytes) in [
+        &members[0],
+        &("real/one.tar".into(), image.layers[0].clone()),
+        &("real/two.tar".into(), image.layers[1].clone()),
+        &members[3],
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
@@ -125,7 +132,12 @@ fn an_image_without_a_name_is_called_by_its_id() {
     let home = Home::new();
     // An OCI layout's bare word is a tag without a repository.
     let output = load(&home, &pack(&image.oci_members()));
-    assert_eq!(text(&output.stdout), format!("Loaded image ID: {}\n", image.id()), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        format!("Loaded image ID: {}\n", image.id()),
+        "{}",
+        text(&output.stderr)
+    );
     home.ok(&["tag", &image.id()[7..19], "named"]);
     assert!(home.ok(&["images"]).contains("named"));
 }
@@ -172,13 +184,20 @@ fn the_platform_is_chosen_from_an_index() {
 #[test]
 fn layers_that_make_no_file_system_are_refused() {
     let opaque: &[(&str, &[u8])] = &[("SCHILY.xattr.trusted.overlay.opaque", b"y")];
-    let sparse: &[(&str, &[u8])] = &[("GNU.sparse.size", b"10737418240"), ("GNU.sparse.map", b"0,1000000000")];
+    let sparse: &[(&str, &[u8])] =
+        &[("GNU.sparse.size", b"10737418240"), ("GNU.sparse.map", b"0,1000000000")];
     let mut below_link = odd_tar("out", EntryType::Symlink, "../../..", &[]);
     below_link.truncate(512);
     below_link.extend(odd_tar("out/x", EntryType::Regular, "", &[]));
     let cases: [(Vec<u8>, &[&str]); 6] = [
-        (odd_tar("../../etc/cron.d/x", EntryType::Regular, "", &[]), &["../../etc/cron.d/x", "leaves the root"]),
-        (odd_tar("x", EntryType::Link, "nothing", &[]), &["\"x\"", "hard link to \"nothing\"", "not in this layer"]),
+        (
+            odd_tar("../../etc/cron.d/x", EntryType::Regular, "", &[]),
+            &["../../etc/cron.d/x", "leaves the root"],
+        ),
+        (
+            odd_tar("x", EntryType::Link, "nothing", &[]),
+            &["\"x\"", "hard link to \"nothing\"", "not in this layer"],
+        ),
         (below_link, &["\"out/x\"", "below \"out\""]),
         (odd_tar("x", EntryType::Directory, "", opaque), &["\"x\"", "trusted.overlay.opaque"]),
         (odd_tar("x", EntryType::Regular, "", sparse), &["\"x\"", "sparse map", "1000000000"]),
@@ -219,7 +238,11 @@ fn content_that_is_not_what_it_is_called_is_refused() {
     let home = Home::new();
     let mut other = small("x");
     other.layers[1] = tar(&[("top", b"another")]);
-    refused(&home, &load(&home, &other.docker_archive()), &["content of layer layer1/layer.tar", "wrong digest"]);
+    refused(
+        &home,
+        &load(&home, &other.docker_archive()),
+        &["content of layer layer1/layer.tar", "wrong digest"],
+    );
 
     let mut members = small("x").docker_members();
     members[0].1 = small("y").config_bytes();
@@ -316,7 +339,8 @@ fn two_loads_of_one_image_both_succeed_and_store_once() {
 
 #[test]
 fn a_load_that_is_killed_leaves_nothing_half_there() {
-    let image = parts("killed:latest", &[tar(&[("a", &noise(3_000_000, 1))]), tar(&[("b", &noise(3_000_000, 2))])]);
+    let image =
+        parts("killed:latest", &[tar(&[("a", &noise(3_000_000, 1))]), tar(&[("b", &noise(3_000_000, 2))])]);
     let archive = image.docker_archive();
     for signal in [libc::SIGKILL, libc::SIGINT, libc::SIGTERM] {
         let home = Home::new();
@@ -342,8 +366,10 @@ fn a_load_that_is_killed_leaves_nothing_half_there() {
 #[test]
 fn a_full_disk_loses_nothing() {
     const TEST: &str = "a_full_disk_loses_nothing";
-    let [fits, too_large] =
-        [small("fits:latest"), parts("large", &[tar(&[("a", &noise(6_000_000, 1))]), tar(&[("b", &noise(6_000_000, 2))])])];
+    let [fits, too_large] = [
+        small("fits:latest"),
+        parts("large", &[tar(&[("a", &noise(6_000_000, 1))]), tar(&[("b", &noise(6_000_000, 2))])]),
+    ];
     let home = Home::new();
     let folder = home.folder.path();
     fs::write(folder.join("fits"), fits.docker_archive()).unwrap();
@@ -360,7 +386,9 @@ fn a_full_disk_loses_nothing() {
         .output();
     let output = match output {
         Ok(output) if output.status.success() => output,
-        Ok(output) => return common::skip(TEST, &format!("no mount namespace: {}", text(&output.stderr).trim())),
+        Ok(output) => {
+            return common::skip(TEST, &format!("no mount namespace: {}", text(&output.stderr).trim()));
+        }
         Err(error) => return common::skip(TEST, &format!("unshare: {error}")),
     };
     let (said, errors) = (text(&output.stdout), text(&output.stderr));
@@ -378,7 +406,8 @@ fn a_reader_that_leaves_is_no_error() {
         let output = load(&home, &small(&format!("image{i}:latest")).docker_archive());
         assert!(output.status.success());
     }
-    let mut child = home.hull(&["images", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        home.hull(&["images", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();

@@ -72,7 +72,10 @@ fn an_image_is_pulled_and_found_up_to_date() {
     let said = text(&output.stdout);
     assert!(said.starts_with("v1: Pulling from team/large\n"), "{said}");
     assert_eq!(said.matches("Pull complete").count(), 4);
-    assert!(said.ends_with(&format!("Digest: {manifest}\nStatus: Downloaded newer image for {name}\n{name}\n")), "{said}");
+    assert!(
+        said.ends_with(&format!("Digest: {manifest}\nStatus: Downloaded newer image for {name}\n{name}\n")),
+        "{said}"
+    );
 
     let before = registry.requests("").len();
     let said = text(&pull(&home, &[&name]).stdout);
@@ -89,7 +92,8 @@ fn an_image_is_pulled_and_found_up_to_date() {
 #[test]
 fn layers_that_are_here_are_not_fetched() {
     let base = tar(&[("base", &noise(100_000, 1))]);
-    let [one, two] = ["one", "two"].map(|name| parts(name, &[base.clone(), tar(&[(name, b"1")])]).compressed(zstd));
+    let [one, two] =
+        ["one", "two"].map(|name| parts(name, &[base.clone(), tar(&[(name, b"1")])]).compressed(zstd));
     let registry = Registry::start(&[("one:latest", &one), ("two:latest", &two)], |_| None);
     let home = Home::new();
     assert!(pull(&home, &[&registry.name("one")]).status.success());
@@ -109,7 +113,8 @@ fn a_tag_that_moved_is_pulled_again() {
     pulled(&home, &pull(&home, &[&registry.name("x")]), &old);
     // The same name at another time, as far as the store can tell.
     let list = home.folder.path().join("data/hull/images.json");
-    let renamed = fs::read_to_string(&list).unwrap().replace(&registry.address.to_string(), &moved.address.to_string());
+    let renamed =
+        fs::read_to_string(&list).unwrap().replace(&registry.address.to_string(), &moved.address.to_string());
     fs::write(&list, renamed).unwrap();
     let said = text(&pull(&home, &[&moved.name("x")]).stdout);
     assert!(said.contains("Status: Downloaded newer image"), "{said}");
@@ -127,15 +132,20 @@ fn the_platform_is_chosen_from_an_index() {
         json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(&manifest),
             "size": manifest.len(), "platform": { "os": "linux", "architecture": architecture } })
     };
-    let index = |entries: &[serde_json::Value]| json!({ "schemaVersion": 2, "manifests": entries }).to_string();
-    let (both, foreign) = (index(&[entry(&arm, "arm64"), entry(&ours, "amd64")]), index(&[entry(&arm, "arm64")]));
+    let index =
+        |entries: &[serde_json::Value]| json!({ "schemaVersion": 2, "manifests": entries }).to_string();
+    let (both, foreign) =
+        (index(&[entry(&arm, "arm64"), entry(&ours, "amd64")]), index(&[entry(&arm, "arm64")]));
     let registry = Registry::start(&[("x:ours", &ours), ("x:arm", &arm)], move |request| {
         let index = match request.path.as_str() {
             "/v2/x/manifests/both" => &both,
             "/v2/x/manifests/foreign" => &foreign,
             _ => return None,
         };
-        Some(Reply::new(200, index.as_bytes()).header("content-type", "application/vnd.oci.image.index.v1+json"))
+        Some(
+            Reply::new(200, index.as_bytes())
+                .header("content-type", "application/vnd.oci.image.index.v1+json"),
+        )
     });
     let home = Home::new();
     pulled(&home, &pull(&home, &[&registry.name("x:both")]), &ours);
@@ -183,20 +193,26 @@ fn what_passes_is_waited_for() {
         let image = small("x");
         let registry = Registry::start(&[("x:latest", &image)], move |request| {
             let reply = Reply::new(status, b"busy");
-            let reply = retry_after.into_iter().fold(reply, |reply, after| reply.header("retry-after", after));
+            let reply =
+                retry_after.into_iter().fold(reply, |reply, after| reply.header("retry-after", after));
             (request.earlier == 0).then_some(reply)
         });
         let home = Home::new();
         let started = Instant::now();
         pulled(&home, &pull(&home, &[&registry.name("x")]), &image);
-        assert!(retry_after.is_none() || started.elapsed() >= Duration::from_secs(1), "Retry-After is kept to");
+        assert!(
+            retry_after.is_none() || started.elapsed() >= Duration::from_secs(1),
+            "Retry-After is kept to"
+        );
     }
 }
 
 #[test]
 fn what_does_not_pass_is_an_error_with_a_remedy() {
-    let html = || Reply::new(200, b"<html>Log in to the hotel's network</html>").header("content-type", "text/html");
-    let later = Reply::new(429, br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#).header("retry-after", "7200");
+    let html =
+        || Reply::new(200, b"<html>Log in to the hotel's network</html>").header("content-type", "text/html");
+    let later = Reply::new(429, br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#)
+        .header("retry-after", "7200");
     let denied = Reply::new(403, br#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#);
     let cases: Vec<(Reply, Vec<&str>)> = vec![
         (Reply::new(500, b"oops"), vec!["fails with status 500", "try again later"]),
@@ -211,7 +227,10 @@ fn what_does_not_pass_is_an_error_with_a_remedy() {
         (Reply::new(200, br#"{"schemaVersion":1,"fsLayers":[]}"#), vec!["schema 1"]),
         (Reply::new(200, &vec![b' '; 5 << 20]), vec!["4 MiB"]),
         (Reply { cut: Some(1), ..Reply::new(200, b"{}") }, vec!["broke off"]),
-        (Reply { stall: Some(Duration::from_secs(8)), length: Some(5), ..Reply::new(200, b"{}") }, vec!["does not answer"]),
+        (
+            Reply { stall: Some(Duration::from_secs(8)), length: Some(5), ..Reply::new(200, b"{}") },
+            vec!["does not answer"],
+        ),
         (Reply::new(302, b"").header("location", "http://127.0.0.1:1/elsewhere"), vec!["cannot be reached"]),
     ];
     thread_each(cases, |(reply, words)| {
@@ -240,7 +259,10 @@ fn layers_that_arrive_wrong_are_refused() {
         (Reply::new(200, &layer[..size - 10]), vec!["which should be"]),
         (Reply::new(200, &[&layer[..], b"more"].concat()), vec!["which should be"]),
         (Reply { cut: Some(0), ..Reply::new(200, &layer) }, vec!["broke off", "ended after 0 of"]),
-        (Reply { cut: Some(1000), stall: Some(Duration::from_secs(60)), ..Reply::new(200, &layer) }, vec!["does not answer"]),
+        (
+            Reply { cut: Some(1000), stall: Some(Duration::from_secs(60)), ..Reply::new(200, &layer) },
+            vec!["does not answer"],
+        ),
         (html, vec!["web page"]),
         (Reply::new(404, b""), vec!["has no layer"]),
         (Reply::new(500, b""), vec!["fails with status 500"]),
@@ -313,7 +335,11 @@ fn with_tokens(image: &Parts, allowed: impl Fn(&Request) -> bool + Send + Sync +
     let registry = Registry::start(&[("private/x:latest", image)], move |request| {
         let own = own.get().expect("it was set before the first request");
         if request.path.starts_with("/token") {
-            assert!(request.path.contains("scope=repository%3Aprivate%2Fx%3Apull") || request.method == "POST", "{}", request.path);
+            assert!(
+                request.path.contains("scope=repository%3Aprivate%2Fx%3Apull") || request.method == "POST",
+                "{}",
+                request.path
+            );
             return Some(match allowed(request) {
                 true => Reply::new(200, br#"{"token":"opensesame","expires_in":60}"#),
                 false => Reply::new(401, br#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#),
@@ -322,7 +348,9 @@ fn with_tokens(image: &Parts, allowed: impl Fn(&Request) -> bool + Send + Sync +
         if request.headers.get("authorization").map(String::as_str) == Some("Bearer opensesame") {
             return None;
         }
-        let challenge = format!("Bearer realm=\"http://{own}/token\",service=\"tests\",scope=\"repository:private/x:pull\"");
+        let challenge = format!(
+            "Bearer realm=\"http://{own}/token\",service=\"tests\",scope=\"repository:private/x:pull\""
+        );
         Some(Reply::new(401, b"").header("www-authenticate", &challenge))
     });
     address.set(registry.address.to_string()).unwrap();
@@ -339,22 +367,32 @@ fn tokens_are_fetched_with_and_without_a_login() {
     assert!(!registry.requests("/token")[0].headers.contains_key("authorization"));
 
     // dXNlcjpwYXNz is user:pass.
-    let login = |request: &Request| request.headers.get("authorization").map(String::as_str) == Some("Basic dXNlcjpwYXNz");
+    let login = |request: &Request| {
+        request.headers.get("authorization").map(String::as_str) == Some("Basic dXNlcjpwYXNz")
+    };
     let registry = with_tokens(&image, login);
     let name = registry.name("private/x");
     let home = Home::new();
     refused(&home, &pull(&home, &[&name]), &["without a login", "docker login 127.0.0.1"]);
-    docker_config(&home, &json!({ "auths": { registry.address.to_string(): { "auth": "dXNlcjp3cm9uZw==" } } }));
+    docker_config(
+        &home,
+        &json!({ "auths": { registry.address.to_string(): { "auth": "dXNlcjp3cm9uZw==" } } }),
+    );
     refused(&home, &pull(&home, &[&name]), &["does not accept the login"]);
     docker_config(&home, &json!({ "auths": { registry.address.to_string(): { "auth": "dXNlcjpwYXNz" } } }));
     pulled(&home, &pull(&home, &[&name]), &image);
 
     let identity = |request: &Request| {
-        request.method == "POST" && text(&request.body).contains("refresh_token=identity") && text(&request.body).contains("grant_type=refresh_token")
+        request.method == "POST"
+            && text(&request.body).contains("refresh_token=identity")
+            && text(&request.body).contains("grant_type=refresh_token")
     };
     let registry = with_tokens(&image, identity);
     let home = Home::new();
-    docker_config(&home, &json!({ "auths": { registry.address.to_string(): { "identitytoken": "identity" } } }));
+    docker_config(
+        &home,
+        &json!({ "auths": { registry.address.to_string(): { "identitytoken": "identity" } } }),
+    );
     pulled(&home, &pull(&home, &[&registry.name("private/x")]), &image);
 }
 
@@ -374,7 +412,11 @@ fn basic_logins_and_helpers_are_used() {
     refused(&home, &pull(&home, &[&name]), &["login", "cannot be used"]);
 
     let helper = home.folder.path().join("docker-credential-tests");
-    fs::write(&helper, "#!/bin/sh\nread server\necho '{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"pass\"}'\n").unwrap();
+    fs::write(
+        &helper,
+        "#!/bin/sh\nread server\necho '{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"pass\"}'\n",
+    )
+    .unwrap();
     fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     docker_config(&home, &json!({ "credHelpers": { &address: "tests" } }));
     let path = format!("{}:{}", home.folder.path().display(), std::env::var("PATH").unwrap());
@@ -424,7 +466,11 @@ fn a_pull_that_is_killed_leaves_nothing_half_there() {
     let served = image.clone();
     let registry = Registry::start(&[("x:latest", &image)], move |request| {
         let stalls = is_layer(request, &served, 2) && request.earlier == 0;
-        stalls.then(|| Reply { cut: Some(500_000), stall: Some(Duration::from_secs(60)), ..Reply::new(200, &served.layers[2]) })
+        stalls.then(|| Reply {
+            cut: Some(500_000),
+            stall: Some(Duration::from_secs(60)),
+            ..Reply::new(200, &served.layers[2])
+        })
     });
     let home = Home::new();
     let name = registry.name("x");
@@ -438,7 +484,11 @@ fn a_pull_that_is_killed_leaves_nothing_half_there() {
     assert_eq!(home.ok(&["images", "-q"]), "");
     assert_eq!(stored(home.folder.path()).2, 0);
     pulled(&home, &pull(&home, &[&name]), &image);
-    assert_eq!(registry.requests(&digest(&image.layers[0])).len(), 1, "a layer that was there whole is not fetched again");
+    assert_eq!(
+        registry.requests(&digest(&image.layers[0])).len(),
+        1,
+        "a layer that was there whole is not fetched again"
+    );
 }
 
 /// The real thing: Debian's docker-registry.
@@ -454,10 +504,11 @@ fn debian_s_registry_is_pulled_from() {
         data.display()
     );
     fs::write(&config, settings).unwrap();
-    let mut server = match Command::new("docker-registry").arg("serve").arg(&config).stderr(Stdio::null()).spawn() {
-        Ok(server) => server,
-        Err(error) => return common::skip(TEST, &format!("docker-registry: {error}")),
-    };
+    let mut server =
+        match Command::new("docker-registry").arg("serve").arg(&config).stderr(Stdio::null()).spawn() {
+            Ok(server) => server,
+            Err(error) => return common::skip(TEST, &format!("docker-registry: {error}")),
+        };
     let base = format!("http://127.0.0.1:{port}/v2/");
     common::eventually("the registry", || ureq::get(&base).call().is_ok());
     let image = large();
@@ -479,7 +530,10 @@ fn push(base: &str, repository: &str, image: &Parts) {
     }
     let kind = "application/vnd.oci.image.manifest.v1+json";
     let manifest = image.manifest_bytes();
-    ureq::put(format!("{base}{repository}/manifests/v1")).header("content-type", kind).send(&manifest[..]).unwrap();
+    ureq::put(format!("{base}{repository}/manifests/v1"))
+        .header("content-type", kind)
+        .send(&manifest[..])
+        .unwrap();
 }
 
 fn assert_blobs_are_whole(home: &Path) {

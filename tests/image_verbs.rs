@@ -18,7 +18,10 @@ fn load(home: &Home, image: &Parts) {
 #[test]
 fn the_table_is_docker_s() {
     let home = Home::new();
-    assert_eq!(home.ok(&["images"]).split_whitespace().collect::<Vec<_>>(), ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]);
+    assert_eq!(
+        home.ok(&["images"]).split_whitespace().collect::<Vec<_>>(),
+        ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    );
     let image = small("registry.example:5000/some/name:tag");
     load(&home, &image);
     let table = home.ok(&["images"]);
@@ -77,7 +80,10 @@ fn names_come_and_go() {
     let message = home.fails(1, &["rmi", &image.id()[7..19]]);
     assert!(message.contains("multiple repositories"), "{message}");
     let gone = home.ok(&["image", "rm", "-f", &image.id()[7..19]]);
-    assert!(gone.contains("Untagged: registry.example/second:v2\n") && gone.contains(&format!("Deleted: {}\n", image.id())));
+    assert!(
+        gone.contains("Untagged: registry.example/second:v2\n")
+            && gone.contains(&format!("Deleted: {}\n", image.id()))
+    );
     assert_eq!(stored(home.folder.path()), (0, 0, 0));
     assert!(home.fails(1, &["rmi", "first"]).contains("No such image: first"));
     assert_eq!(home.ok(&["rmi", "-f", "first"]), "");

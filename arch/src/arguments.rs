@@ -22,8 +22,9 @@ pub fn kernel_arguments(kernel: KernelKind, tables: TablesKind) -> Vec<&'static 
         arguments.push("acpi=off");
     }
     if kernel == KernelKind::Hull {
-        // The TSC is the host's: watching it is for nothing. No serial ports are probed for.
-        arguments.extend(["quiet", "tsc=reliable", "8250.nr_uarts=0"]);
+        // The TSC is the host's: watching it is for nothing. No serial ports are probed for, no dummy interface is
+        // made, and lock prefixes stay when there is one CPU.
+        arguments.extend(["quiet", "tsc=reliable", "8250.nr_uarts=0", "dummy.numdummies=0", "noreplace-smp"]);
         if tables == TablesKind::Mp {
             arguments.push("pci=off");
         }

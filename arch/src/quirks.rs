@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arguments::KernelKind;
+
 /// What is special about a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Quirks {
@@ -36,9 +38,13 @@ impl Quirks {
         Quirks { pvm: root.join("sys/module/kvm_pvm").exists() }
     }
 
-    /// Arguments that every kernel needs on this host.
-    pub fn kernel_arguments(&self) -> &'static [&'static str] {
-        if self.pvm { PVM_ARGUMENTS } else { &[] }
+    /// Arguments that a kernel needs on this host.
+    pub fn kernel_arguments(&self, kernel: KernelKind) -> &'static [&'static str] {
+        match (self.pvm, kernel) {
+            (false, _) => &[],
+            (true, KernelKind::Hull) => PVM_ARGUMENTS,
+            (true, KernelKind::Foreign) => PVM_FOREIGN_ARGUMENTS,
+        }
     }
 
     /// Bits of KVM's feature leaf (0x4000_0001, EAX) that a guest must not be offered on this host.
@@ -52,17 +58,19 @@ impl Quirks {
     }
 }
 
-/// `hull_pvm` switches on what hull's own kernel does about system calls and a few instructions. What the emulator lacks
-/// is switched off by feature: hiding it in CPUID has no effect here, guests see the CPU's own bits. ERMS and FSRM it has,
-/// but takes string instructions byte by byte, so that copies in larger units are eight times as fast.
+/// `hull_pvm` switches on what hull's own kernel does about system calls, and switches off what the emulator lacks. The
+/// rest only saves time: nothing speculates in a kernel that is interpreted, so there is nothing to mitigate; page
+/// attributes are not changed after they were set up; a busy CPU ticks a quarter as often.
+const PVM_ARGUMENTS: &[&str] = &["hull_pvm", "mitigations=off", "rodata=off", "tick_stretch=4"];
+
+/// For a kernel that has hull's patch for system calls but was built by somebody else: `hull_pvm`, and what the emulator
+/// lacks switched off by feature. Hiding it in CPUID has no effect here, guests see the CPU's own bits. ERMS and FSRM
+/// the emulator has, but takes string instructions byte by byte, so that copies in larger units are eight times as fast.
 ///
 /// The features are `popcnt cx16 smap fsgsbase pcid invpcid rdpid serialize erms fsrm clflushopt clwb movdir64b movdiri
 /// bmi1 bmi2`, by number (32 × word + bit, as in the kernel's `cpufeatures.h`; these words are CPUID's own and stay): the
 /// search for sixteen names takes the kernel 0.1 s here.
-///
-/// The rest only saves time, seconds of it: nothing speculates in a kernel that is interpreted, so there is nothing to
-/// mitigate; page attributes and lock prefixes are not changed after they were set up.
-const PVM_ARGUMENTS: &[&str] = &[
+const PVM_FOREIGN_ARGUMENTS: &[&str] = &[
     "hull_pvm",
     "noxsave",
     "clearcpuid=151,141,308,288,145,298,534,590,297,580,311,312,540,539,291,296",

@@ -14,13 +14,16 @@ fn the_module_is_what_makes_the_host_special() {
 #[test]
 fn other_hosts_change_nothing() {
     let quirks = Quirks::default();
-    assert!(quirks.kernel_arguments().is_empty() && quirks.warnings().is_empty());
+    for kernel in [KernelKind::Hull, KernelKind::Foreign] {
+        assert!(quirks.kernel_arguments(kernel).is_empty());
+    }
+    assert!(quirks.warnings().is_empty());
     assert_eq!(quirks.kvm_features_to_hide(), 0);
 }
 
 #[test]
 fn instructions_that_are_not_emulated_are_switched_off() {
-    let arguments = Quirks { pvm: true }.kernel_arguments();
+    let arguments = Quirks { pvm: true }.kernel_arguments(KernelKind::Foreign);
     assert!(arguments.contains(&"noxsave") && arguments.contains(&"hull_pvm"));
     let cleared = arguments.iter().find_map(|argument| argument.strip_prefix("clearcpuid=")).unwrap();
     let mut cleared: Vec<u32> = cleared.split(',').map(|number| number.parse().unwrap()).collect();

@@ -177,7 +177,7 @@ fn load(
         KernelKind::Foreign => (arguments::KernelKind::Foreign, TablesKind::Acpi),
     };
     command_line.extend(arguments::kernel_arguments(kind, tables))?;
-    command_line.extend(quirks.kernel_arguments().iter().copied())?;
+    command_line.extend(quirks.kernel_arguments(kind).iter().copied())?;
     command_line.push(&config.command_line)?;
     let acpi = match tables {
         TablesKind::Mp => {

@@ -57,14 +57,20 @@ pub struct Registry {
 
 impl Registry {
     /// Serves these images, but for what `handler` answers otherwise.
-    pub fn start(images: &[(&str, &Parts)], handler: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
+    pub fn start(
+        images: &[(&str, &Parts)],
+        handler: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
         let mut content: HashMap<String, (String, Vec<u8>)> = HashMap::new();
         for (name, image) in images {
             let (repository, tag) = name.split_once(':').expect("a name with a tag");
             let manifest = image.manifest_bytes();
             let kind = "application/vnd.oci.image.manifest.v1+json".to_owned();
             for version in [tag, &digest(&manifest)] {
-                content.insert(format!("/v2/{repository}/manifests/{version}"), (kind.clone(), manifest.clone()));
+                content.insert(
+                    format!("/v2/{repository}/manifests/{version}"),
+                    (kind.clone(), manifest.clone()),
+                );
             }
             for blob in [image.config_bytes()].iter().chain(&image.layers) {
                 let kind = "application/octet-stream".to_owned();
@@ -79,7 +85,8 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let log = Arc::new(Mutex::new(Vec::<Request>::new()));
-        let (handler, requests): (Arc<dyn Fn(&Request) -> Reply + Send + Sync>, _) = (Arc::new(handler), log.clone());
+        let (handler, requests): (Arc<dyn Fn(&Request) -> Reply + Send + Sync>, _) =
+            (Arc::new(handler), log.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (handler, requests) = (handler.clone(), requests.clone());
@@ -110,7 +117,13 @@ impl Registry {
 
     /// Requests so far whose path contains `part`.
     pub fn requests(&self, part: &str) -> Vec<Request> {
-        self.log.lock().expect("the log").iter().filter(|request| request.path.contains(part)).cloned().collect()
+        self.log
+            .lock()
+            .expect("the log")
+            .iter()
+            .filter(|request| request.path.contains(part))
+            .cloned()
+            .collect()
     }
 }
 
@@ -120,7 +133,10 @@ fn good(content: &HashMap<String, (String, Vec<u8>)>, request: &Request) -> Repl
         let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
         return Reply::new(404, error).header("content-type", "application/json");
     };
-    let range = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let range = request
+        .headers
+        .get("range")
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let reply = match range {
         Some(start) => Reply::new(206, &bytes[start..])
             .header("content-range", &format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len())),
