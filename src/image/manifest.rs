@@ -17,7 +17,7 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 #[derive(Debug)]
 pub enum Document {
     /// Several images, of which each is for another platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     /// One image.
     Manifest(Box<ImageManifest>),
 }
@@ -38,7 +38,9 @@ impl Document {
                 what,
                 "it is of Docker's schema 1, which is no longer supported; push the image again",
             )),
-            Outline { manifests: Some(_), .. } => parse_json(json, what).map(Document::Index),
+            Outline { manifests: Some(_), .. } => {
+                parse_json(json, what).map(|index| Document::Index(Box::new(index)))
+            }
             Outline { layers: Some(_), .. } => {
                 parse_json(json, what).map(|manifest| Document::Manifest(Box::new(manifest)))
             }

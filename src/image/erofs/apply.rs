@@ -62,6 +62,12 @@ impl<W: Write + Seek> Builder<W> {
         if self.tree.memory() > MAX_MEMORY { Err(Error::TooLarge(self.members)) } else { Ok(()) }
     }
 
+    /// Bytes of memory that what was added takes, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.tree.memory()
+    }
+
     /// Writes what is left of the image.
     pub(super) fn finish(mut self) -> Result<Summary, Error> {
         self.tree.place_whiteouts();

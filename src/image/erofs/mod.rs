@@ -81,5 +81,8 @@ pub fn write_from_tar<R: Read, W: Write + Seek>(archive: R, image: W) -> Result<
 }
 
 #[cfg(test)]
+#[path = "reader_test.rs"]
+mod reader;
+#[cfg(test)]
 #[path = "erofs_test.rs"]
 mod tests;

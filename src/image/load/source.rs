@@ -156,7 +156,12 @@ fn scan(file: &File, start: u64, name: &str) -> Result<HashMap<String, Part>> {
         let size = member.size;
         add(&mut members, member, name, || Ok(Part::Range(at, size)))?;
     }
-    Ok(members)
+    not_empty(&archive, name).map(|()| members)
+}
+
+/// Whether there was anything at all.
+fn not_empty<R: Read>(archive: &Archive<R>, name: &str) -> Result<()> {
+    if archive.position() == 0 { Err(Error::malformed(name, "it is empty")) } else { Ok(()) }
 }
 
 /// Keeps the members of an archive that streams by.
@@ -177,7 +182,7 @@ fn spool(stream: impl Read, name: &str, ingest: &Ingest) -> Result<HashMap<Strin
             Ok(Part::Memory(bytes))
         })?;
     }
-    Ok(members)
+    not_empty(&archive, name).map(|()| members)
 }
 
 /// Adds a member to those of an archive; `data` is asked for a file's.

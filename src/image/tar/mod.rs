@@ -315,5 +315,8 @@ fn trim_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[path = "build_test.rs"]
+pub(crate) mod build;
+#[cfg(test)]
 #[path = "tar_test.rs"]
 mod tests;
