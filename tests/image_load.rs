@@ -75,13 +75,14 @@ fn every_form_of_an_image_is_loaded() {
         [("docker", docker), ("reversed", backwards), ("OCI", oci), ("recent docker", both)]
     {
         let archive = pack(&members);
-        for (how, output) in [
-            ("file", (|home: &Home| load(home, &archive)) as _),
-            ("pipe", (|home: &Home| pipe(home, &archive)) as _),
-            ("gzip", (|home: &Home| load(home, &gzip(&archive))) as _),
-            ("zstd pipe", (|home: &Home| pipe(home, &zstd(&archive))) as &dyn Fn(&Home) -> Output),
-        ] as [(&str, &dyn Fn(&Home) -> Output); 4]
-        {
+        type Way<'a> = &'a dyn Fn(&Home) -> Output;
+        let ways: [(&str, Way<'_>); 4] = [
+            ("file", &|home| load(home, &archive)),
+            ("pipe", &|home| pipe(home, &archive)),
+            ("gzip", &|home| load(home, &gzip(&archive))),
+            ("zstd pipe", &|home| pipe(home, &zstd(&archive))),
+        ];
+        for (how, output) in ways {
             let home = Home::new();
             let output = output(&home);
             assert!(output.status.success(), "{form} by {how}: {}", text(&output.stderr));
