@@ -52,6 +52,17 @@ impl Quirks {
         if self.pvm { PVM_HYPERCALL_FEATURES } else { 0 }
     }
 
+    /// How many times as long as elsewhere a guest may take for what has a time limit.
+    pub fn patience(&self) -> u32 {
+        if self.pvm { 5 } else { 1 }
+    }
+
+    /// Most virtual CPUs of a VM when nobody says how many. Where ring 0 is interpreted a second CPU costs its own
+    /// start, a second or more, and waits for the first in loops that are interpreted too.
+    pub fn default_vcpus(&self) -> u64 {
+        if self.pvm { 1 } else { 4 }
+    }
+
     /// What `hull doctor` says of this host.
     pub fn warnings(&self) -> &'static [Warning] {
         if self.pvm { PVM_WARNINGS } else { &[] }

@@ -18,6 +18,7 @@ fn other_hosts_change_nothing() {
         assert!(quirks.kernel_arguments(kernel).is_empty());
     }
     assert!(quirks.warnings().is_empty());
+    assert_eq!((quirks.patience(), quirks.default_vcpus()), (1, 4));
     assert_eq!(quirks.kvm_features_to_hide(), 0);
 }
 

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use hull_arch::quirks::Quirks;
+
 use super::{
     ContainerId, Description, Error, Result,
     machine::{Machine, machine},
@@ -65,7 +67,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// How long the keeper waits for the guest.
 fn limits() -> Limits {
     let boot = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
-    let limits = Limits::default();
+    let mut limits = Limits::default();
+    for limit in [&mut limits.boot, &mut limits.start, &mut limits.shutdown] {
+        *limit *= Quirks::detect().patience();
+    }
     Limits { boot: boot.map_or(limits.boot, Duration::from_secs), ..limits }
 }
 

@@ -1,5 +1,7 @@
 //! How large a VM a container gets, and what may be asked for.
 
+use hull_arch::quirks::Quirks;
+
 use super::{
     HostConfig,
     error::{Error, Result},
@@ -16,8 +18,6 @@ const LEAST_MEMORY: u64 = 128 * Size::MIB;
 const GRANULE: u64 = 2 * Size::MIB;
 /// Docker's least limit.
 const LEAST_LIMIT: u64 = 6 * Size::MIB;
-/// CPUs of a VM whose container has no limit.
-const DEFAULT_CPUS: u64 = 4;
 
 /// The size of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Host {
     pub memory: u64,
     /// CPUs that this process may use.
     pub cpus: u64,
+    /// Most CPUs of a VM whose container has no limit.
+    pub default_vcpus: u64,
 }
 
 impl Host {
@@ -42,7 +44,8 @@ impl Host {
     pub fn this() -> Self {
         let memory = rustix::system::sysinfo();
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-        Self { memory: memory.totalram * u64::from(memory.mem_unit), cpus }
+        let default_vcpus = Quirks::detect().default_vcpus();
+        Self { memory: memory.totalram * u64::from(memory.mem_unit), cpus, default_vcpus }
     }
 
     /// The VM for a container.
@@ -75,7 +78,7 @@ impl Host {
 
     fn vm_cpus(self, nano_cpus: u64) -> Result<u8> {
         let wanted = match nano_cpus {
-            0 => self.cpus.min(DEFAULT_CPUS),
+            0 => self.cpus.min(self.default_vcpus),
             limit => limit.div_ceil(1_000_000_000),
         };
         if nano_cpus > self.cpus * 1_000_000_000 {

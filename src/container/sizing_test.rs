@@ -1,6 +1,6 @@
 use super::*;
 
-const HOST: Host = Host { memory: 8 << 30, cpus: 6 };
+const HOST: Host = Host { memory: 8 << 30, cpus: 6, default_vcpus: 4 };
 
 fn size(memory: u64, nano_cpus: u64) -> Result<VmSize> {
     HOST.vm_size(&HostConfig { memory, nano_cpus, ..HostConfig::default() })
