@@ -1,10 +1,9 @@
 //! Reading a guest's input from a descriptor without ever blocking, until it ends.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use vmm_sys_util::epoll::EventSet;
 
 use crate::output::make_nonblocking;
@@ -24,26 +23,19 @@ pub(crate) enum Read {
 /// A descriptor that gives input.
 pub(crate) struct Input {
     fd: OwnedFd,
-    is_socket: bool,
     watched: bool,
 }
 
 impl Input {
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let is_socket = make_nonblocking(&fd)?;
-        Ok(Self { fd, is_socket, watched: false })
+        make_nonblocking(&fd)?;
+        Ok(Self { fd, watched: false })
     }
 
     /// Reads into `buffer`, which must not be empty.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Read {
         loop {
-            let result = if self.is_socket {
-                rustix::net::recv(self.fd.as_fd(), &mut *buffer, RecvFlags::DONTWAIT)
-                    .map(|(length, _)| length)
-            } else {
-                rustix::io::read(&self.fd, &mut *buffer)
-            };
-            match result {
+            match rustix::io::read(&self.fd, &mut *buffer) {
                 Ok(0) => return Read::End,
                 Ok(length) => return Read::Data(length),
                 Err(Errno::INTR) => {}

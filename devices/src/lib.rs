@@ -78,8 +78,9 @@
 //! # System calls, by thread
 //!
 //! * vCPU (registers, reset): `read`, `write`, `close`, `futex`, and memory for the heap.
-//! * event loop: `epoll_wait`, `epoll_ctl`, `read`, `write`, `recvmsg`, `sendmsg`, `socketpair`, `shutdown`, `fstat`, `getrandom`.
-//! * disk worker: `poll`, `read`, `write`, `preadv`, `pwritev`, `fallocate`, `fdatasync`, `futex`.
+//! * event loop: `epoll_wait`, `epoll_ctl`, `read`, `write`, `recvmsg`, `sendmsg`, `sendto`, `socketpair`, `shutdown`,
+//!   `fstat`, `getrandom`.
+//! * disk worker: `epoll_wait`, `read`, `write`, `preadv`, `pwritev`, `pwrite64`, `fallocate`, `fdatasync`, `futex`.
 
 #![deny(unsafe_code)]
 

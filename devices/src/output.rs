@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
 use vmm_sys_util::epoll::EventSet;
 
 use crate::poll_set::PollSet;
@@ -16,23 +15,19 @@ pub const TAIL_SIZE: usize = 16 << 10;
 /// How much output is kept for a reader that does not read, in bytes.
 pub(crate) const PENDING_SIZE: usize = 64 << 10;
 
-/// Makes reads and writes of a descriptor return at once. A socket stays as it is: each call can say it there.
-/// Returns whether it is a socket.
-pub(crate) fn make_nonblocking(fd: &OwnedFd) -> io::Result<bool> {
-    let is_socket = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Socket;
-    if !is_socket {
-        let flags = rustix::fs::fcntl_getfl(fd)?;
-        if !flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
-        }
+/// Makes reads and writes of a descriptor return at once: also plain `read` and `write` of a socket, which is all that a
+/// vCPU's thread may call.
+pub(crate) fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     }
-    Ok(is_socket)
+    Ok(())
 }
 
 /// A descriptor that takes output, what it did not take yet, and the last that it was given.
 pub(crate) struct Output {
     fd: OwnedFd,
-    is_socket: bool,
     pending: VecDeque<u8>,
     tail: VecDeque<u8>,
     watched: bool,
@@ -40,8 +35,8 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let is_socket = make_nonblocking(&fd)?;
-        Ok(Self { fd, is_socket, pending: VecDeque::new(), tail: VecDeque::new(), watched: false })
+        make_nonblocking(&fd)?;
+        Ok(Self { fd, pending: VecDeque::new(), tail: VecDeque::new(), watched: false })
     }
 
     /// How many bytes it will keep if the reader takes none.
@@ -101,12 +96,8 @@ impl Output {
     /// Returns how many bytes were taken or will never be; 0 when the reader has to be waited for.
     fn write_now(&self, bytes: &[u8]) -> usize {
         loop {
-            let result = if self.is_socket {
-                rustix::net::send(self.fd.as_fd(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-            } else {
-                rustix::io::write(&self.fd, bytes)
-            };
-            match result {
+            // Where nobody reads any more this is an error, not a signal: Rust's runtime has the process ignore SIGPIPE.
+            match rustix::io::write(&self.fd, bytes) {
                 Ok(written) => return written,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return 0,

@@ -1,14 +1,13 @@
 use super::*;
 
 #[test]
-fn a_pipe_becomes_nonblocking_and_a_socket_does_not() {
-    let (_reader, writer) = rustix::pipe::pipe().unwrap();
-    Output::new(writer.try_clone().unwrap()).unwrap();
-    assert!(rustix::fs::fcntl_getfl(&writer).unwrap().contains(OFlags::NONBLOCK));
-    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-    let socket = OwnedFd::from(socket);
-    Output::new(socket.try_clone().unwrap()).unwrap();
-    assert!(!rustix::fs::fcntl_getfl(&socket).unwrap().contains(OFlags::NONBLOCK));
+fn a_closed_socket_loses_output_and_nothing_else() {
+    let (socket, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut output = Output::new(socket.into()).unwrap();
+    drop(other);
+    output.put(b"nobody");
+    assert!(!output.has_pending());
+    assert_eq!(output.tail(), b"nobody");
 }
 
 #[test]

@@ -65,8 +65,8 @@ impl Console {
     /// A console that reads the guest's input from `input` and writes its output to `output`: files, pipes, sockets,
     /// terminals. `size` is shown to the guest, which then follows [`resize`](Self::resize); without one it is not told of sizes.
     ///
-    /// Both file descriptions become non-blocking (unless they are sockets), so they must not be shared with
-    /// a program that would mind: a terminal has to be opened anew for the console. When the reader of `output` stops reading, some
+    /// Both file descriptions become non-blocking, so they must not be shared with a program that would mind: a terminal
+    /// has to be opened anew for the console. When the reader of `output` stops reading, some
     /// output is kept here and then the guest waits. When `input` ends, the console goes on without.
     ///
     /// # Errors
