@@ -60,7 +60,7 @@ fn the_exit_code_is_the_command_s() {
     assert_eq!(run(&["true"]), (Some(0), String::new()));
     assert_eq!(run(&["sh", "-c", "exit 3"]), (Some(3), String::new()));
     // The first process of a namespace cannot be killed from within, so a child is.
-    assert_eq!(run(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), (Some(137), String::new()));
+    assert_eq!(run(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), (Some(137), "Killed\n".to_owned()));
     let (code, errors) = run(&["no-such-command"]);
     assert_eq!(code, Some(127), "{errors}");
     assert!(errors.contains("\"no-such-command\": executable file not found in $PATH"), "{errors}");

@@ -49,9 +49,19 @@ enum Command {
     Internal(internal::Verb),
 }
 
+/// Exit code of a command line that is not understood, as with Docker.
+const USAGE: u8 = 125;
+
 /// Runs the command line this process was started with and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told when even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     let result = match cli.command {
         Command::Container(verb) => verb.run(),
         Command::Image(verb) => verb.run(),

@@ -163,9 +163,13 @@ fn load(
     pit: bool,
 ) -> anyhow::Result<boot::Entry> {
     let options = LoadOptions::default();
-    let kernel = boot::load_kernel(memory, &descriptors.file(config.kernel)?, options)?;
+    let kernel =
+        boot::load_kernel(memory, &descriptors.file(config.kernel)?, options).context("the kernel")?;
     let initrd = match config.initrd {
-        Some(fd) => Some(boot::load_initrd(memory, &descriptors.file(fd)?, &kernel, options.placement)?),
+        Some(fd) => {
+            let initrd = boot::load_initrd(memory, &descriptors.file(fd)?, &kernel, options.placement);
+            Some(initrd.context("the RAM disk")?)
+        }
         None => None,
     };
 
