@@ -234,6 +234,7 @@ fn what_does_not_pass_is_an_error_with_a_remedy() {
         (Reply::new(302, b"").header("location", "http://127.0.0.1:1/elsewhere"), vec!["cannot be reached"]),
     ];
     thread_each(cases, |(reply, words)| {
+        let reply = reply.clone();
         let registry = Registry::start(&[], move |_| Some(reply.clone()));
         let home = Home::new();
         let output = pull(&home, &[&registry.name("x")]);
