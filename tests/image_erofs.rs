@@ -36,7 +36,14 @@ fn survey(root: &Path) -> BTreeMap<PathBuf, Entry> {
         for child in fs::read_dir(&folder).unwrap().map(|child| child.unwrap().path()) {
             let metadata = child.symlink_metadata().unwrap();
             let kind = metadata.file_type();
-            let content = if kind.is_file() {
+            let content = if kind.is_file() && metadata.size() > 1 << 30 {
+                // To read all of a huge hole takes a minute and says no more.
+                let mut ends = vec![0; 8192];
+                let file = File::open(&child).unwrap();
+                file.read_exact_at(&mut ends[..4096], 0).unwrap();
+                file.read_exact_at(&mut ends[4096..], metadata.size() - 4096).unwrap();
+                ends
+            } else if kind.is_file() {
                 let mut hasher = Sha256::new();
                 std::io::copy(&mut File::open(&child).unwrap(), &mut hasher_writer(&mut hasher)).unwrap();
                 hasher.finalize().to_vec()

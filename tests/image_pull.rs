@@ -155,7 +155,7 @@ fn the_platform_is_chosen_from_an_index() {
     refused(&home, &pull(&home, &[&registry.name("x:foreign")]), &words);
     refused(&home, &pull(&home, &[&registry.name("x:arm")]), &words);
     pulled(&home, &pull(&home, &["--platform", "linux/arm64", &registry.name("x:both")]), &arm);
-    assert_eq!(pull(&home, &["--platform", "nonsense", "x"]).status.code(), Some(2));
+    assert_eq!(pull(&home, &["--platform", "nonsense", "x"]).status.code(), Some(125));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn layers_that_arrive_wrong_are_refused() {
         (Reply::new(200, &damaged), vec!["wrong digest"]),
         (Reply::new(200, &layer[..size - 10]), vec!["which should be"]),
         (Reply::new(200, &[&layer[..], b"more"].concat()), vec!["which should be"]),
-        (Reply { cut: Some(0), ..Reply::new(200, &layer) }, vec!["broke off", "ended after 0 of"]),
+        (Reply { cut: Some(0), ..Reply::new(200, &layer) }, vec!["broke off"]),
         (
             Reply { cut: Some(1000), stall: Some(Duration::from_secs(60)), ..Reply::new(200, &layer) },
             vec!["does not answer"],
@@ -431,7 +431,7 @@ fn a_login_is_not_carried_to_where_a_redirect_leads() {
     let storage = Registry::start(&[("x:latest", &image)], |_| None);
     let elsewhere = storage.address;
     let registry = Registry::start(&[("x:latest", &image)], move |request| {
-        if request.headers.get("authorization").is_none() {
+        if !request.headers.contains_key("authorization") {
             return Some(Reply::new(401, b"").header("www-authenticate", "Basic realm=\"tests\""));
         }
         let blob = request.path.contains("/blobs/");
@@ -505,11 +505,16 @@ fn debian_s_registry_is_pulled_from() {
         data.display()
     );
     fs::write(&config, settings).unwrap();
-    let mut server =
-        match Command::new("docker-registry").arg("serve").arg(&config).stderr(Stdio::null()).spawn() {
-            Ok(server) => server,
-            Err(error) => return common::skip(TEST, &format!("docker-registry: {error}")),
-        };
+    let mut server = match Command::new("docker-registry")
+        .arg("serve")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    {
+        Ok(server) => server,
+        Err(error) => return common::skip(TEST, &format!("docker-registry: {error}")),
+    };
     let base = format!("http://127.0.0.1:{port}/v2/");
     common::eventually("the registry", || ureq::get(&base).call().is_ok());
     let image = large();

@@ -96,6 +96,11 @@ impl Error {
         move |source| Error::File { what, path, source }
     }
 
+    /// Whether the disk had no room.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     pub(crate) fn malformed(what: impl Into<String>, reason: impl Into<String>) -> Error {
         Error::Malformed { what: what.into(), reason: reason.into() }
     }

@@ -47,7 +47,7 @@ impl Reply {
     }
 }
 
-type Handler = dyn Fn(&Request) -> Option<Reply> + Send + Sync;
+type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 /// A registry that runs until its process ends.
 pub struct Registry {
@@ -85,8 +85,7 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let log = Arc::new(Mutex::new(Vec::<Request>::new()));
-        let (handler, requests): (Arc<dyn Fn(&Request) -> Reply + Send + Sync>, _) =
-            (Arc::new(handler), log.clone());
+        let (handler, requests): (Arc<Handler>, _) = (Arc::new(handler), log.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (handler, requests) = (handler.clone(), requests.clone());

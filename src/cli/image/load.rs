@@ -20,7 +20,7 @@ pub struct Load {
     /// The same, without the option
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Print only what was loaded
+    /// Accepted for Docker's sake: there is no progress to leave out
     #[arg(short, long)]
     quiet: bool,
 }

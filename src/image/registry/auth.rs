@@ -52,13 +52,13 @@ impl Authority {
         self.header.lock().expect("no thread panics with it").clone()
     }
 
-    /// Gets a new header after the `response` 401 to a request.
+    /// Gets a new header after the `response` 401 to a request; tells whether a login was used for it.
     pub(super) fn challenged(
         &self,
         to: &Repository,
         what: &str,
         response: &Response<Body>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let challenges = response.headers().get_all("www-authenticate");
         let challenge = challenges.iter().filter_map(|value| parse(value.to_str().ok()?)).next();
         let Some(challenge) = challenge else {
@@ -84,7 +84,7 @@ impl Authority {
             return Err(to.error(what, Reason::Login { tried }));
         }
         *current = header;
-        Ok(())
+        Ok(tried)
     }
 
     /// The login in Docker's configuration, or `None` without one.

@@ -140,8 +140,13 @@ impl Repository {
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.check(what, response);
         }
-        self.authority.challenged(self, what, &response)?;
-        self.check(what, send()?)
+        let tried = self.authority.challenged(self, what, &response)?;
+        match send()? {
+            refused if refused.status() == StatusCode::UNAUTHORIZED => {
+                Err(self.error(what, Reason::Login { tried }))
+            }
+            response => self.check(what, response),
+        }
     }
 
     /// Turns everything but a success into an error.

@@ -39,7 +39,25 @@ impl Store {
         force: bool,
         user: impl Fn(Digest) -> Option<User>,
     ) -> Result<Vec<Removed>> {
-        let mut removed = self.change(|metadata| {
+        let mut removed = match self.forget(name, force, &user) {
+            Err(error) if error.is_disk_full() => {
+                self.drop_layers(name)?;
+                self.forget(name, force, &user)?
+            }
+            result => result?,
+        };
+        removed.extend(self.collect()?.into_iter().map(Removed::Deleted));
+        Ok(removed)
+    }
+
+    /// Takes a name or an image out of the list.
+    fn forget(
+        &self,
+        name: &str,
+        force: bool,
+        user: &impl Fn(Digest) -> Option<User>,
+    ) -> Result<Vec<Removed>> {
+        self.change(|metadata| {
             let id = lookup::find(metadata, name)?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
             let reference = name
                 .parse::<Reference>()
@@ -73,9 +91,25 @@ impl Store {
             }
             let image = last.then_some(Removed::Deleted(id));
             Ok(gone.into_iter().map(Removed::Untagged).chain(image).collect::<Vec<_>>())
-        })?;
-        removed.extend(self.collect()?.into_iter().map(Removed::Deleted));
-        Ok(removed)
+        })
+    }
+
+    /// Makes room on a full disk without writing anything: the file systems of an image's own layers are only a cache.
+    fn drop_layers(&self, name: &str) -> Result<()> {
+        self.view(|metadata| {
+            let Some(id) = lookup::find(metadata, name)? else { return Ok(()) };
+            let others = metadata.images.keys().filter(|&&other| other != id);
+            let mut kept = HashSet::new();
+            for &other in others {
+                kept.extend(self.image(metadata, other)?.layers.into_iter().map(|layer| layer.diff_id));
+            }
+            for layer in
+                self.image(metadata, id)?.layers.iter().filter(|layer| !kept.contains(&layer.diff_id))
+            {
+                let _ = fs::remove_file(&layer.path);
+            }
+            Ok(())
+        })
     }
 
     /// Removes content that no image uses, unless content is being added just now: then whoever adds it does this

@@ -65,7 +65,10 @@ impl Store {
         let mut bytes = Vec::new();
         let file = File::open(&path).map_err(Error::file("cannot open", &path))?;
         file.take(MAX_JSON).read_to_end(&mut bytes).map_err(Error::file("cannot read", &path))?;
-        Ok(bytes)
+        match Digest::of(&bytes) {
+            actual if actual == digest => Ok(bytes),
+            actual => Err(Error::WrongDigest { what: path.display().to_string(), expected: digest, actual }),
+        }
     }
 }
 
