@@ -15,7 +15,7 @@ fn requests_that_make_no_sense_are_125() {
         (&["run"], "IMAGE"),
         (&["run", "--pull", "never", "nothing"], "No such image: nothing"),
         (&["run", "UPPER", "true"], "invalid reference format"),
-        (&["run", "--name", "-x", "busybox"], "Invalid container name (-x)"),
+        (&["run", "--name=-x", "busybox"], "Invalid container name (-x)"),
         (&["run", "-m", "1m", "busybox"], "Minimum memory limit allowed is 6MB"),
         (&["run", "-m", "100t", "busybox"], "more than the host has"),
         (&["run", "--cpus", "10000", "busybox"], "CPUs available"),
