@@ -14,20 +14,26 @@ pub enum KernelKind {
 
 /// Arguments for a kernel that is told of its hardware by `tables`. To be put before the user's, which then win.
 pub fn kernel_arguments(kernel: KernelKind, tables: TablesKind) -> Vec<&'static str> {
-    // A reset by the i8042 ends the VM, and a panic is to end it at once. There is no PIT whose interrupt could be
-    // checked.
-    let mut arguments = vec!["reboot=k", "panic=-1", "no_timer_check"];
+    let mut arguments = Vec::new();
+    if kernel == KernelKind::Foreign || tables == TablesKind::Acpi {
+        // A reset by the i8042 ends the VM.
+        arguments.push("reboot=k");
+    }
     if tables == TablesKind::Mp {
         // Or the kernel searches 128 KiB for a root pointer.
         arguments.push("acpi=off");
     }
-    if kernel == KernelKind::Hull {
-        // The TSC is the host's: watching it is for nothing. No serial ports are probed for, no dummy interface is
-        // made, and lock prefixes stay when there is one CPU.
-        arguments.extend(["quiet", "tsc=reliable", "8250.nr_uarts=0", "dummy.numdummies=0", "noreplace-smp"]);
-        if tables == TablesKind::Mp {
-            arguments.push("pci=off");
+    match kernel {
+        // The TSC is the host's: watching it is for nothing. No serial ports are probed for, and messages that nobody
+        // would be shown are not composed while the kernel boots (patch 0011). The rest is how it was built.
+        KernelKind::Hull => {
+            arguments.extend(["quiet=5", "tsc=reliable", "8250.nr_uarts=0"]);
+            if tables == TablesKind::Mp {
+                arguments.push("pci=off");
+            }
         }
+        // A panic is to end the VM at once. There is no PIT whose interrupt could be checked.
+        KernelKind::Foreign => arguments.extend(["panic=-1", "no_timer_check"]),
     }
     arguments
 }
