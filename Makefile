@@ -1,6 +1,7 @@
 # hull: `make run` shows a container in a microVM, `make test` runs every test. Both install what they need.
 .DEFAULT_GOAL := build
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
 
 TARGET  := target/x86_64-unknown-linux-gnu
 BUILD   := build
