@@ -54,6 +54,8 @@ pub enum ExitReason {
     Reset,
     /// The guest powered itself off.
     PowerOff,
+    /// The guest's kernel said that it panicked.
+    Panic,
     /// The guest cannot go on: triple fault, or an instruction KVM cannot run.
     Crash {
         /// What happened, with the instruction pointer.

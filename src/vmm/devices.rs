@@ -11,7 +11,9 @@ use hull_devices::console::Console;
 use hull_devices::device::{Memory, SharedDevice};
 use hull_devices::entropy::Entropy;
 use hull_devices::event_loop::OnLoop;
-use hull_devices::legacy::{I8042, I8042_BASE, I8042_SIZE, SERIAL_SIZE, SLEEP_SIZE, Serial, SleepRegisters};
+use hull_devices::legacy::{
+    I8042, I8042_BASE, I8042_SIZE, PVPANIC_SIZE, Pvpanic, SERIAL_SIZE, SLEEP_SIZE, Serial, SleepRegisters,
+};
 use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
 use hull_devices::vsock::Vsock;
 use kvm_ioctls::{IoEventAddress, VmFd};
@@ -39,6 +41,8 @@ pub struct Devices {
     pub reset: EventFd,
     /// Signalled when the guest powers itself off.
     pub power_off: EventFd,
+    /// Signalled when the guest's kernel says that it panicked.
+    pub panicked: EventFd,
 }
 
 /// What a device is made with.
@@ -63,6 +67,7 @@ impl Devices {
     pub fn build(configs: &[DeviceConfig], mut wiring: Wiring<'_>) -> anyhow::Result<Self> {
         let reset = EventFd::new(EFD_NONBLOCK)?;
         let power_off = EventFd::new(EFD_NONBLOCK)?;
+        let panicked = EventFd::new(EFD_NONBLOCK)?;
         let mut devices = Self {
             mmio: Bus::new(),
             pio: Bus::new(),
@@ -71,11 +76,14 @@ impl Devices {
             reachable: Reachable::default(),
             reset,
             power_off,
+            panicked,
         };
         let i8042 = I8042::new(devices.reset.try_clone()?);
         devices.pio.insert(I8042_BASE, I8042_SIZE, Arc::new(i8042))?;
         let sleep = SleepRegisters::new(devices.power_off.try_clone()?);
         devices.pio.insert(layout::SLEEP_CONTROL_PORT.into(), SLEEP_SIZE, Arc::new(sleep))?;
+        let pvpanic = Pvpanic::new(devices.panicked.try_clone()?);
+        devices.pio.insert(layout::PVPANIC_PORT.into(), PVPANIC_SIZE, Arc::new(pvpanic))?;
         for config in configs {
             devices.add(config, &mut wiring)?;
         }

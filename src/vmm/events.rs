@@ -76,18 +76,20 @@ pub struct Supervisor {
     reachable: Arc<Reachable>,
     reset: EventFd,
     power_off: EventFd,
+    panicked: EventFd,
 }
 
 impl Supervisor {
-    /// A supervisor that takes `reset` and `power_off` as the guest's ways to end.
+    /// A supervisor that takes `reset`, `power_off` and `panicked` as the guest's ways to end.
     pub fn new(
         keeper: Arc<Channel>,
         ending: Ending,
         reachable: Arc<Reachable>,
         reset: EventFd,
         power_off: EventFd,
+        panicked: EventFd,
     ) -> Self {
-        Self { keeper, ending, reachable, reset, power_off }
+        Self { keeper, ending, reachable, reset, power_off, panicked }
     }
 
     fn listen(&self) {
@@ -133,8 +135,10 @@ impl MutEventSubscriber for Supervisor {
         let source = events.fd();
         if source == self.keeper.as_fd().as_raw_fd() {
             self.listen();
-        } else if source == self.reset.as_raw_fd() {
-            self.ending.set(ExitReason::Reset);
+        } else if source == self.reset.as_raw_fd() || source == self.panicked.as_raw_fd() {
+            // A kernel that panics says so and resets itself at once: both may be seen together, in any order.
+            let panicked = self.panicked.read().is_ok();
+            self.ending.set(if panicked { ExitReason::Panic } else { ExitReason::Reset });
         } else if source == self.power_off.as_raw_fd() {
             self.ending.set(ExitReason::PowerOff);
         }
@@ -142,9 +146,8 @@ impl MutEventSubscriber for Supervisor {
 
     fn init(&mut self, ops: &mut EventOps) {
         let ending = self.ending.0.1.as_raw_fd();
-        for source in
-            [self.keeper.as_fd().as_raw_fd(), self.reset.as_raw_fd(), self.power_off.as_raw_fd(), ending]
-        {
+        let guest = [&self.reset, &self.power_off, &self.panicked].map(AsRawFd::as_raw_fd);
+        for source in [self.keeper.as_fd().as_raw_fd(), ending].into_iter().chain(guest) {
             // Each descriptor is its own, so none is registered twice.
             let _ = ops.add(Events::new_raw(source, EventSet::IN));
         }

@@ -106,6 +106,7 @@ impl Machine {
             reachable.clone(),
             devices.reset,
             devices.power_off,
+            devices.panicked,
         );
         events::subscribe(&mut events, supervisor);
         let filter = seccomp::filter(Thread::Events)?;
@@ -173,8 +174,12 @@ fn load(
         None => None,
     };
 
-    let machine =
-        MachineTables { serial: devices.serial, pit, ..MachineTables::new(config.vcpus, &devices.windows) };
+    let machine = MachineTables {
+        serial: devices.serial,
+        pit,
+        pvpanic: true,
+        ..MachineTables::new(config.vcpus, &devices.windows)
+    };
     let mut command_line = CommandLine::new();
     let (kind, tables) = match config.kernel_kind {
         KernelKind::Hull => (arguments::KernelKind::Hull, TablesKind::Mp),

@@ -44,3 +44,20 @@ fn only_s5_powers_off() {
     bus.write(0x600, &[s5]);
     assert_eq!(seen.read().unwrap(), 1);
 }
+
+#[test]
+fn only_a_panic_is_a_panic() {
+    let (panicked, seen) = event();
+    let mut bus = Bus::new();
+    bus.insert(0x505, PVPANIC_SIZE, Arc::new(Pvpanic::new(panicked))).unwrap();
+    let mut events = [0xff];
+    assert!(bus.read(0x505, &mut events));
+    assert_eq!(events, [1]);
+    // A crash kernel was loaded, an orderly shutdown.
+    for event in [0, 2, 4] {
+        bus.write(0x505, &[event]);
+        assert!(seen.read().is_err());
+    }
+    bus.write(0x505, &[1]);
+    assert_eq!(seen.read().unwrap(), 1);
+}

@@ -59,6 +59,9 @@ impl Run {
                 eprintln!("hull: the guest of VM {name} reset itself");
                 Ok(ExitCode::SUCCESS)
             }
+            ExitReason::Panic => {
+                anyhow::bail!("the kernel of VM {name} panicked; its console's last lines say why")
+            }
             ExitReason::Crash { detail } => anyhow::bail!("the guest of VM {name} crashed: {detail}"),
             ExitReason::Failed { detail } => anyhow::bail!("VM {name}: {detail}"),
         }

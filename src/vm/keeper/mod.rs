@@ -457,6 +457,7 @@ impl Keeper {
             (Some(ExitReason::Reset), None) => {
                 "the guest reset itself unannounced: its kernel crashed".to_owned()
             }
+            (Some(ExitReason::Panic), None) => "the guest's kernel panicked".to_owned(),
             (Some(ExitReason::PowerOff), None) => "the guest powered itself off".to_owned(),
             (Some(ExitReason::Stopped), None) => "the VM was stopped".to_owned(),
             (Some(ExitReason::Crash { detail }), None) => format!("the guest crashed: {detail}"),
