@@ -12,7 +12,6 @@ fn requests_that_make_no_sense_are_125() {
         (&["run", "-p", "80:80", "busybox"][..], "hull: --publish: networking is not built yet"),
         (&["run", "-v", "/a:/b", "busybox"], "hull: --volume: volumes and bind mounts are not built yet"),
         (&["run", "--nonsense", "busybox"], "--nonsense"),
-        (&["run"], "IMAGE"),
         (&["run", "--pull", "never", "nothing"], "No such image: nothing"),
         (&["run", "UPPER", "true"], "invalid reference format"),
         (&["run", "--name=-x", "busybox"], "Invalid container name (-x)"),
@@ -31,6 +30,7 @@ fn requests_that_make_no_sense_are_125() {
         let errors = home.fails(125, arguments);
         assert!(errors.contains(expected), "hull {arguments:?}: {errors}");
     }
+    assert!(home.fails(1, &["run"]).contains("IMAGE"));
     // Nothing is left of any of them.
     assert_eq!(home.ok(&["ps", "-aq"]), "");
 }
