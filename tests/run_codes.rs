@@ -30,7 +30,7 @@ fn requests_that_make_no_sense_are_125() {
         let errors = home.fails(125, arguments);
         assert!(errors.contains(expected), "hull {arguments:?}: {errors}");
     }
-    assert!(home.fails(1, &["run"]).contains("IMAGE"));
+    assert!(home.fails(125, &["run"]).contains("IMAGE"));
     // Nothing is left of any of them.
     assert_eq!(home.ok(&["ps", "-aq"]), "");
 }
