@@ -12,7 +12,6 @@ fn requests_that_make_no_sense_are_125() {
         (&["run", "-p", "80:80", "busybox"][..], "hull: --publish: networking is not built yet"),
         (&["run", "-v", "/a:/b", "busybox"], "hull: --volume: volumes and bind mounts are not built yet"),
         (&["run", "--nonsense", "busybox"], "--nonsense"),
-        (&["run"], "IMAGE"),
         (&["run", "--pull", "never", "nothing"], "No such image: nothing"),
         (&["run", "UPPER", "true"], "invalid reference format"),
         (&["run", "--name=-x", "busybox"], "Invalid container name (-x)"),
@@ -31,6 +30,7 @@ fn requests_that_make_no_sense_are_125() {
         let errors = home.fails(125, arguments);
         assert!(errors.contains(expected), "hull {arguments:?}: {errors}");
     }
+    assert!(home.fails(125, &["run"]).contains("IMAGE"));
     // Nothing is left of any of them.
     assert_eq!(home.ok(&["ps", "-aq"]), "");
 }
@@ -49,43 +49,30 @@ fn a_name_that_is_taken_is_told_with_its_owner() {
     assert!(home.fails(1, &["rm", "web"]).contains("No such container: web"));
 }
 
+/// Each in a VM of its own, because each is the end of one.
 #[test]
-fn the_exit_code_is_the_command_s() {
-    let Some(home) = Home::with_busybox("the_exit_code_is_the_command_s") else { return };
-    let run = |arguments: &[&str]| {
-        let all = [&["run", "--rm", "busybox"], arguments].concat();
-        let output = home.run(&all);
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert_eq!(run(&["true"]), (Some(0), String::new()));
-    assert_eq!(run(&["sh", "-c", "exit 3"]), (Some(3), String::new()));
+fn what_cannot_be_run_is_125_126_or_127() {
+    let Some(home) = Home::with_busybox("what_cannot_be_run_is_125_126_or_127") else { return };
+    for (code, arguments, expected) in [
+        (127, &["busybox", "no-such-command"][..], "\"no-such-command\": executable file not found in $PATH"),
+        (126, &["busybox", "/etc/passwd"], "permission denied"),
+        (125, &["-u", "nobody-here", "busybox", "true"], "unable to find user nobody-here"),
+    ] {
+        let errors = home.fails(code, &[&["run", "--rm"], arguments].concat());
+        assert!(errors.contains(expected), "{errors}");
+        home.nothing_is_left(expected);
+    }
+}
+
+#[test]
+fn the_process_sees_what_was_asked_for_and_its_exit_code_is_hull_s() {
+    let test = "the_process_sees_what_was_asked_for_and_its_exit_code_is_hull_s";
+    let Some(home) = Home::with_busybox(test) else { return };
     // The first process of a namespace cannot be killed from within, so a child is.
-    assert_eq!(run(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), (Some(137), "Killed\n".to_owned()));
-    let (code, errors) = run(&["no-such-command"]);
-    assert_eq!(code, Some(127), "{errors}");
-    assert!(errors.contains("\"no-such-command\": executable file not found in $PATH"), "{errors}");
-    let (code, errors) = run(&["/nowhere/command"]);
-    assert_eq!(code, Some(127), "{errors}");
-    let (code, errors) = run(&["/etc/passwd"]);
-    assert_eq!(code, Some(126), "{errors}");
-    assert!(errors.contains("permission denied"), "{errors}");
-    home.await_quiet();
-    assert_eq!(home.ok(&["ps", "-aq"]), "");
-}
-
-#[test]
-fn a_user_that_is_not_there_is_125() {
-    let Some(home) = Home::with_busybox("a_user_that_is_not_there_is_125") else { return };
-    let errors = home.fails(125, &["run", "--rm", "-u", "nobody-here", "busybox", "true"]);
-    assert!(errors.contains("unable to find user nobody-here"), "{errors}");
-}
-
-#[test]
-fn the_process_sees_what_was_asked_for() {
-    let Some(home) = Home::with_busybox("the_process_sees_what_was_asked_for") else { return };
     let script = "hostname; pwd; id -u; echo $A-$B-$HOME; cat /sys/fs/cgroup/pids.max; echo $$; mount | grep ' /t '; \
-                  touch /x 2>&1; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; cat /etc/hostname";
-    let output = home.ok(&[
+                  touch /x 2>&1; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; cat /etc/hostname; \
+                  sh -c 'kill -9 $$'; echo $?; exit 3";
+    let output = home.run(&[
         "run",
         "--rm",
         "--hostname",
@@ -112,13 +99,17 @@ fn the_process_sees_what_was_asked_for() {
         "-c",
         script,
     ]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "Killed\n");
+    assert_eq!(output.status.code(), Some(3));
+    let output = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<_> = output.lines().collect();
     assert_eq!(&lines[..6], ["ship", "/new/dir", "7", "1-2 3-/", "50", "1"], "{output}");
     assert!(lines[6].contains("size=1024k") && lines[6].contains("noexec"), "{output}");
     assert!(lines[7].contains("Read-only file system"), "{output}");
     assert_eq!(
         &lines[8..],
-        ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "ship"],
+        ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "ship", "137"],
         "{output}"
     );
+    home.nothing_is_left("a run");
 }

@@ -2,51 +2,21 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{Home, eventually, soak};
+use common::printed::Printed;
+use common::pty::Terminal;
+use common::{Home, code, eventually, soak};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// Processes of the home that are of this kind: `keeper` or `vmm`.
-fn find(home: &Home, kind: &str) -> Option<Pid> {
-    home.processes().into_iter().find_map(|pid| {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let words: Vec<_> = command.split(|byte| *byte == 0).collect();
-        let is_kind = words.get(1) == Some(&&b"internal"[..]) && words.get(2) == Some(&kind.as_bytes());
-        is_kind.then(|| Pid::from_raw(pid.cast_signed())).flatten()
-    })
-}
 
 /// Kills one of the processes of a front end, if it is there.
 fn kill(home: &Home, front_end: &mut Child, victim: &str) {
     if victim == "front end" {
         let _ = front_end.kill();
-    } else if let Some(pid) = find(home, victim) {
-        let _ = kill_process(pid, Signal::KILL);
+    } else {
+        home.kill(victim);
     }
-}
-
-fn entries(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
-}
-
-/// No process, no container, no name, no socket, no temporary file.
-fn nothing_is_left(home: &Home, what: &str) {
-    home.await_quiet();
-    assert_eq!(home.ok(&["ps", "-aq"]), "", "{what}");
-    let state = home.folder.path().join("state/hull");
-    assert_eq!(entries(&state.join("containers")), 0, "{what}");
-    assert_eq!(entries(&state.join("names")), 0, "{what}");
-    let others: Vec<_> = std::fs::read_dir(&state)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().into_string().expect("a name"))
-        .filter(|name| !["containers", "names", "lock", "events"].contains(&name.as_str()))
-        .collect();
-    assert!(others.is_empty(), "{what}: {others:?}");
 }
 
 #[test]
@@ -55,53 +25,62 @@ fn whoever_is_killed_nothing_is_left_of_a_container_that_is_not_kept() {
     let Some(home) = Home::with_busybox(test) else { return };
     for victim in ["front end", "keeper", "vmm"] {
         let mut front_end = home
-            .hull(&["run", "--rm", "--name", "gone", "busybox", "sh", "-c", "echo ready; sleep 1000"])
+            .hull(&["run", "--rm", "--name", "gone", "busybox", "sh", "-c", "echo ready; exec sleep 1000"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("hull");
-        eventually("the container to run", || home.run(&["logs", "gone"]).stdout == b"ready\n");
+        let stdout = Printed::of(front_end.stdout.take().expect("its output"));
+        let stderr = Printed::of(front_end.stderr.take().expect("its errors"));
+        stdout.expect("ready\n");
         kill(&home, &mut front_end, victim);
-        let output = front_end.wait_with_output().expect("hull");
-        let errors = String::from_utf8_lossy(&output.stderr);
+        let (code, errors) = (code(&mut front_end), stderr.rest());
         match victim {
             "keeper" => assert!(errors.contains("keeper was killed"), "{errors}"),
-            "vmm" => {
-                assert_eq!((output.status.code(), errors.contains("signal 9")), (Some(137), true), "{errors}")
-            }
+            "vmm" => assert_eq!((code, errors.contains("signal 9")), (Some(137), true), "{errors}"),
             _ => {}
         }
-        nothing_is_left(&home, victim);
+        home.nothing_is_left(victim);
     }
 }
 
 #[test]
-fn a_container_that_is_kept_outlives_its_front_end_and_is_known_to_have_died() {
-    let test = "a_container_that_is_kept_outlives_its_front_end_and_is_known_to_have_died";
-    let Some(home) = Home::with_busybox(test) else { return };
-    for victim in ["keeper", "vmm"] {
-        let mut front_end = home
-            .hull(&["run", "--name", victim, "busybox", "sh", "-c", "echo ready; sleep 1000"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("hull");
-        eventually("the container to run", || home.run(&["logs", victim]).stdout == b"ready\n");
-        kill(&home, &mut front_end, "front end");
-        front_end.wait().expect("hull");
-        assert!(home.ok(&["ps"]).contains(victim));
-        kill(&home, &mut front_end, victim);
+fn a_container_that_is_kept_is_known_to_have_died() {
+    let Some(home) = Home::with_busybox("a_container_that_is_kept_is_known_to_have_died") else { return };
+    let died = |name: &str| {
         home.await_quiet();
-        assert_eq!(home.ok(&["wait", victim]), "137\n");
-        let shown: serde_json::Value = serde_json::from_str(&home.ok(&["inspect", victim])).expect("JSON");
-        assert_eq!(shown[0]["State"]["Status"], "exited");
-        assert!(shown[0]["State"]["Error"].as_str().expect("a text").contains("killed"), "{shown}");
-        home.ok(&["rm", victim]);
-        nothing_is_left(&home, victim);
-    }
+        assert_eq!(home.ok(&["wait", name]), "137\n");
+        let state = &home.inspect(name)["State"];
+        assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &137.into()), "{state}");
+        assert!(state["Error"].as_str().expect("a text").contains("killed"), "{state}");
+        home.ok(&["rm", name]);
+        home.nothing_is_left(name);
+    };
+
+    // On a terminal: its front end lives on and puts it back.
+    let mut terminal = Terminal::start(home.hull(&["run", "-it", "--name", "keeper", "busybox", "sh"]));
+    terminal.expect("/ # ");
+    home.kill("keeper");
+    assert_ne!(code(&mut terminal.child), Some(0));
+    assert!(terminal.is_cooked());
+    terminal.expect("keeper was killed");
+    died("keeper");
+
+    // One that outlives its front end.
+    let mut front_end = home
+        .hull(&["run", "--name", "vmm", "busybox", "sh", "-c", "echo ready; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("hull");
+    Printed::of(front_end.stdout.take().expect("its output")).expect("ready\n");
+    front_end.kill().expect("a front end");
+    front_end.wait().expect("hull");
+    assert!(home.ok(&["ps"]).contains("vmm"));
+    home.kill("vmm");
+    died("vmm");
 }
 
-/// At moments all over the first second of a start, when nothing is settled.
+/// At moments all over a start, when nothing is settled.
 #[test]
 fn killed_at_any_moment_of_a_start() {
     let Some(home) = Home::with_busybox("killed_at_any_moment_of_a_start") else { return };
@@ -114,15 +93,16 @@ fn killed_at_any_moment_of_a_start() {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("hull");
-            // Fine steps at first, where most is done, then coarse ones.
-            std::thread::sleep(Duration::from_micros(300 * round * round));
+            // Fine steps at first, where most is done, then coarse ones, into the guest's boot.
+            let step: u64 = round * 12 / rounds;
+            std::thread::sleep(Duration::from_micros(500 * step.pow(3) + 7 * round));
             kill(&home, &mut front_end, victim);
-            if find(&home, "vmm").is_some() || find(&home, "keeper").is_some() {
+            if home.find("vmm").is_some() || home.find("keeper").is_some() {
                 // Nobody was hit, or a front end was: the keeper ends by itself. Do not wait for a boot.
                 let _ = front_end.kill();
             }
-            front_end.wait().expect("hull");
-            nothing_is_left(&home, &format!("{victim} killed in round {round}"));
+            code(&mut front_end);
+            home.nothing_is_left(&format!("{victim} killed in round {round}"));
         }
     }
 }
@@ -130,11 +110,11 @@ fn killed_at_any_moment_of_a_start() {
 #[test]
 fn ctrl_c_before_the_container_runs_ends_everything() {
     let Some(home) = Home::with_busybox("ctrl_c_before_the_container_runs_ends_everything") else { return };
-    let front_end =
+    let mut front_end =
         home.hull(&["run", "--rm", "busybox", "sleep", "1000"]).stderr(Stdio::piped()).spawn().expect("hull");
-    eventually("a VM", || find(&home, "vmm").is_some());
+    let stderr = Printed::of(front_end.stderr.take().expect("its errors"));
+    eventually("a VM", || home.find("vmm").is_some());
     kill_process(Pid::from_child(&front_end), Signal::INT).expect("a front end");
-    let output = front_end.wait_with_output().expect("hull");
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    nothing_is_left(&home, "Ctrl-C");
+    assert_eq!(code(&mut front_end), Some(130), "{}", stderr.rest());
+    home.nothing_is_left("Ctrl-C");
 }

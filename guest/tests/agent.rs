@@ -144,7 +144,7 @@ fn a_terminal_is_one() {
     let process = Process {
         terminal: Some(WindowSize { columns: 91, rows: 17 }),
         ..shell(
-            "stty size; tty; ls -l /dev/console | cut -c 1; read line; stty size; echo got $line; sleep 100; exit 5",
+            "stty size; tty; ls -l /dev/console | cut -c 1; read line; stty size; echo got $line; (echo asleep; exec sleep 100); exit 5",
         )
     };
     let mut ends =
@@ -170,7 +170,8 @@ fn a_terminal_is_one() {
     assert_eq!(guest.await_exit(2), exited(2, ExitStatus::Code(1)));
     stdin.write_all(b"hello\n").unwrap();
     expect("10 40\r\n");
-    expect("got hello\r\n");
+    // The first process itself ignores Ctrl-C: the one to be interrupted must be there.
+    expect("got hello\r\nasleep\r\n");
     stdin.write_all(b"\x03").unwrap();
     assert_eq!(guest.await_exit(1), exited(1, ExitStatus::Code(130)));
 }
@@ -182,9 +183,13 @@ fn further_processes_are_in_the_container() {
     }
     let mut guest = Guest::boot();
     let container = guest.container("e1");
-    guest
-        .run(1, container, shell("echo made > /tmpfile; mkdir /w; exec sleep 100"), &[])
-        .unwrap_or_else(|failed| panic!("{failed:?}"));
+    let script = "echo made > /tmpfile; mkdir /w; echo ready; exec sleep 100";
+    let mut first =
+        guest.run(1, container, shell(script), &["stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
+    // Started is not finished: what the others find there is there from here on.
+    let mut ready = [0; 6];
+    first.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
     let script = "cat /tmpfile; hostname; id; pwd; cat /proc/self/cgroup | tail -1; ls /proc/self/fd | wc -l; echo $HOME; echo oops > /dev/stderr";
     let process = Process { user: "web".to_owned(), cwd: "/w".to_owned(), ..shell(script) };
     let mut ends = guest.exec(2, "e1", process, ALL).unwrap_or_else(|failed| panic!("{failed:?}"));
@@ -206,9 +211,9 @@ fn further_processes_are_in_the_container() {
     let process = Process { terminal: Some(WindowSize { columns: 80, rows: 24 }), ..shell("tty; sleep 100") };
     let mut ends =
         guest.exec(5, "e1", process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
-    let mut bytes = [0; 64];
-    let count = ends.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
-    assert_eq!(&bytes[..count], b"/dev/pts/0\r\n");
+    let mut bytes = [0; 12];
+    ends.stdout.as_mut().unwrap().read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"/dev/pts/0\r\n");
     // The end of the first process is the end of all.
     guest.send(&HostMessage::Signal { process_id: 1, signal: 15 });
     guest.send(&HostMessage::Signal { process_id: 1, signal: 9 });

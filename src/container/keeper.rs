@@ -52,6 +52,7 @@ pub struct Arguments {
 /// When the container is not there. What else goes wrong is recorded and told to the front end.
 pub fn run(arguments: Arguments) -> Result<()> {
     let keeper_ns = monotonic_ns();
+    close_others([arguments.front_end, arguments.lock]);
     let (front_end, lock) = (inherit(arguments.front_end)?, Lock(inherit(arguments.lock)?));
     let store = Store::open()?;
     let folder = Folder::new(&store.containers(), arguments.id);
@@ -68,10 +69,23 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn limits() -> Limits {
     let boot = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
     let mut limits = Limits::default();
-    for limit in [&mut limits.boot, &mut limits.start, &mut limits.shutdown] {
+    for limit in [&mut limits.boot, &mut limits.start, &mut limits.shutdown, &mut limits.kill] {
         *limit *= Quirks::detect().patience();
     }
     Limits { boot: boot.map_or(limits.boot, Duration::from_secs), ..limits }
+}
+
+/// Closes what whoever ran the front end left open in it: a keeper that holds a pipe of theirs keeps them waiting.
+fn close_others(mut kept: [RawFd; 2]) {
+    kept.sort_unstable();
+    let mut first = libc::STDERR_FILENO + 1;
+    for last in kept.into_iter().map(|kept| kept - 1).chain([RawFd::MAX]) {
+        if first <= last {
+            // SAFETY: at the start of the program nobody owns a descriptor yet, but for those that are kept.
+            unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) };
+        }
+        first = first.max(last.saturating_add(2));
+    }
 }
 
 /// Takes a descriptor that the front end left open.
@@ -108,6 +122,8 @@ impl Prepared {
             self.console,
         ) {
             Ok(vmm) => {
+                // While the guest boots there is time for what commands that were killed left behind.
+                let _ = record.store.sweep();
                 let doors = Doors {
                     listener: Some(self.listener),
                     first: Some(front_end),

@@ -6,14 +6,20 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod printed;
 pub mod pty;
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// Enough for anything, also where guests are slow and two of them run.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The program under test.
 pub fn hull_path() -> PathBuf {
@@ -56,12 +62,17 @@ pub fn need_image(test: &str, name: &str) -> Option<PathBuf> {
 pub struct Home {
     /// The folder.
     pub folder: TempDir,
+    /// hull's folder for temporary files.
+    temporary: PathBuf,
 }
 
 impl Home {
     /// An empty home.
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("hull-").tempdir().expect("a temporary folder") }
+        let folder = tempfile::Builder::new().prefix("hull-").tempdir().expect("a temporary folder");
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).expect("a folder");
+        Self { folder, temporary }
     }
 
     /// A home with busybox in it, ready to run; `None` when the test is skipped.
@@ -90,6 +101,7 @@ impl Home {
             .env_remove("HULL_STATE")
             .env("XDG_DATA_HOME", self.folder.path().join("data"))
             .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env("TMPDIR", &self.temporary)
             .stdin(Stdio::null());
         command
     }
@@ -134,10 +146,65 @@ impl Home {
             .collect()
     }
 
+    /// A process of this home that is of this kind: `keeper` or `vmm`.
+    pub fn find(&self, kind: &str) -> Option<Pid> {
+        self.processes().into_iter().find_map(|pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let words: Vec<_> = command.split(|byte| *byte == 0).collect();
+            let is_kind = words.get(1) == Some(&&b"internal"[..]) && words.get(2) == Some(&kind.as_bytes());
+            is_kind.then(|| Pid::from_raw(pid.cast_signed())).flatten()
+        })
+    }
+
+    /// Kills a process of this home, `keeper` or `vmm`, if it is there.
+    pub fn kill(&self, kind: &str) {
+        if let Some(pid) = self.find(kind) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// What `hull inspect` says of a container.
+    pub fn inspect(&self, container: &str) -> serde_json::Value {
+        let text = self.ok(&["inspect", container]);
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")[0].take()
+    }
+
     /// Waits until no process of this home is left.
     pub fn await_quiet(&self) {
         eventually("hull's processes to end", || self.processes().is_empty());
     }
+
+    /// Asserts that nothing is left of any container: no process, record, name, socket, mount or temporary file.
+    pub fn nothing_is_left(&self, what: &str) {
+        self.await_quiet();
+        assert_eq!(self.ok(&["ps", "-aq"]), "", "{what}");
+        let state = self.folder.path().join("state/hull");
+        assert_eq!(entries(&state.join("containers")), [""; 0], "{what}");
+        assert_eq!(entries(&state.join("names")), [""; 0], "{what}");
+        let known = |name: &String| ["containers", "names", "lock", "events"].contains(&name.as_str());
+        let others: Vec<_> = entries(&state).into_iter().filter(|name| !known(name)).collect();
+        assert_eq!(others, [""; 0], "{what}");
+        assert_eq!(entries(&self.temporary), [""; 0], "{what}");
+        let ours = self.folder.path().to_str().expect("a path in UTF-8");
+        assert!(!fs::read_to_string("/proc/mounts").expect("/proc").contains(ours), "{what}");
+        assert!(!fs::read_to_string("/proc/net/unix").expect("/proc").contains(ours), "{what}");
+    }
+}
+
+/// Names of what is in a folder; none when it is not there.
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().into_string().expect("a name in UTF-8")).collect()
+}
+
+/// Waits until a program ends; gives its exit code.
+pub fn code(child: &mut Child) -> Option<i32> {
+    let mut status = None;
+    eventually("hull to end", || {
+        status = child.try_wait().expect("hull");
+        status.is_some()
+    });
+    status.expect("an end").code()
 }
 
 impl Drop for Home {
@@ -149,11 +216,11 @@ impl Drop for Home {
     }
 }
 
-/// Waits until a condition holds that nothing announces; five minutes are enough for anything, also where guests are slow.
+/// Waits until a condition holds that nothing announces.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(300);
+    let end = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < end, "waited five minutes for {what}");
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,17 +1,16 @@
 //! A terminal for a test: hull on one side, the test's keyboard and screen on the other.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use super::eventually;
+use super::printed::Printed;
 
 /// A program in a terminal.
 pub struct Terminal {
@@ -20,7 +19,7 @@ pub struct Terminal {
     keyboard: File,
     /// The program's side: kept open, so that what was shown can be read after its end.
     far: OwnedFd,
-    screen: Arc<Mutex<Vec<u8>>>,
+    screen: Printed,
 }
 
 impl Terminal {
@@ -43,16 +42,8 @@ impl Terminal {
                 Ok(())
             });
         }
-        let screen = Arc::new(Mutex::new(Vec::new()));
         let keyboard = File::from(near);
-        let mut shown = keyboard.try_clone().expect("another of it");
-        let sink = screen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = shown.read(&mut bytes) {
-                sink.lock().expect("the screen").extend_from_slice(&bytes[..count]);
-            }
-        });
+        let screen = Printed::of(keyboard.try_clone().expect("another of it"));
         let terminal = Self { child: command.spawn().expect("hull"), keyboard, far, screen };
         terminal.resize(80, 24);
         terminal
@@ -63,18 +54,9 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).expect("a terminal to type in");
     }
 
-    /// What was shown until now.
-    pub fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.screen.lock().expect("the screen")).into_owned()
-    }
-
     /// Waits until this is shown, and forgets everything up to it.
     pub fn expect(&self, text: &str) {
-        eventually(&format!("{text:?} to be shown"), || {
-            let mut screen = self.screen.lock().expect("the screen");
-            let found = screen.windows(text.len()).position(|part| part == text.as_bytes());
-            found.inspect(|at| drop(screen.drain(..at + text.len()))).is_some()
-        });
+        self.screen.expect(text);
     }
 
     /// Changes the terminal's size.

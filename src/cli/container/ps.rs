@@ -99,7 +99,11 @@ impl Ps {
         let shown =
             if long { command.chars().take(COMMAND_WIDTH - 1).chain(['…']).collect() } else { command };
         // Quoted as a string of a program, so that nothing in it can move the cursor.
-        format!("\"{}\"", shown.escape_debug())
+        let escaped: String = shown
+            .chars()
+            .flat_map(|c| if c == '\'' { vec![c] } else { c.escape_debug().collect() })
+            .collect();
+        format!("\"{escaped}\"")
     }
 }
 

@@ -91,6 +91,10 @@ struct Session<'a> {
     input: Option<OwnedFd>,
     outputs: Vec<JoinHandle<io::Result<()>>>,
     terminal: Option<RawTerminal>,
+    /// The container runs.
+    started: bool,
+    /// The keeper has yet to note how the terminal is: until then it must stay so.
+    noting: bool,
     /// Exit code, once the container has told it.
     code: Option<u8>,
 }
@@ -116,6 +120,8 @@ impl<'a> Session<'a> {
             input: None,
             outputs: Vec::new(),
             terminal: None,
+            started: false,
+            noting: false,
             code: None,
         };
         session.attach().map_err(unreachable_keeper)?;
@@ -146,6 +152,7 @@ impl<'a> Session<'a> {
             self.tell_size();
             if stdin {
                 self.tell(&ClientMessage::Terminal, Some(rustix::stdio::stdin()));
+                self.noting = true;
             }
         }
         Ok(())
@@ -203,7 +210,14 @@ impl<'a> Session<'a> {
 
     fn hear(&mut self, message: KeeperMessage) {
         match message {
-            KeeperMessage::Started => self.begin(),
+            KeeperMessage::Started => {
+                self.started = true;
+                self.begin();
+            }
+            KeeperMessage::TerminalKept => {
+                self.noting = false;
+                self.begin();
+            }
             KeeperMessage::Failed { code, message } => {
                 self.code = Some(code);
                 eprintln!("hull: {message}");
@@ -216,12 +230,15 @@ impl<'a> Session<'a> {
                     eprintln!("hull: {error}");
                 }
             }
-            KeeperMessage::TerminalKept | KeeperMessage::Gone { .. } => {}
+            KeeperMessage::Gone { .. } => {}
         }
     }
 
     /// The container runs: from now on it is what keys are typed to.
     fn begin(&mut self) {
+        if !self.started || self.noting {
+            return;
+        }
         let Some(pipe) = self.input.take() else { return };
         let mut matcher = None;
         if self.wish.tty {

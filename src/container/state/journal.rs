@@ -1,6 +1,7 @@
 //! What happened to containers, in order: a line of JSON each, appended.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -27,7 +28,7 @@ pub struct Event {
     /// To which container.
     pub id: ContainerId,
     /// What to know beside it: name, image, exit code, signal.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl Journal {

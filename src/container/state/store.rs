@@ -202,16 +202,39 @@ impl Store {
             .collect())
     }
 
-    /// All containers, the youngest first. What killed commands and keepers left is put right on the way.
+    /// Puts right what killed commands and keepers left; gives the containers that there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn sweep(&self) -> Result<Vec<Folder>> {
+        // One that is removed at this moment, or is damaged, must not hide the others.
+        let settled = |id| self.settled(Folder::new(&self.containers(), id)).ok().flatten();
+        let folders = self.ids()?.into_iter().filter_map(settled).collect();
+        if self.stale_names().next().is_some() {
+            // A name is made before its container, both under this lock.
+            let _lock = self.lock()?;
+            self.stale_names().for_each(|path| drop(fs::remove_file(path)));
+        }
+        Ok(folders)
+    }
+
+    /// Names of containers that are no more.
+    fn stale_names(&self) -> impl Iterator<Item = PathBuf> {
+        let names = fs::read_dir(self.names()).into_iter().flatten().flatten();
+        let containers = self.containers();
+        names
+            .map(|entry| entry.path())
+            .filter(move |path| fs::read_link(path).is_ok_and(|id| !containers.join(id).exists()))
+    }
+
+    /// All containers, the youngest first.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self) -> Result<Vec<(Folder, Description, State)>> {
         let mut all = Vec::new();
-        for id in self.ids()? {
-            // One that is removed at this moment, or is damaged, must not hide the others.
-            if let Ok(Some(folder)) = self.settled(Folder::new(&self.containers(), id))
-                && let Ok(Some(description)) = folder.description()
+        for folder in self.sweep()? {
+            if let Ok(Some(description)) = folder.description()
                 && let Ok(state) = folder.state()
             {
                 all.push((folder, description, state));

@@ -90,6 +90,7 @@ fn what_a_killed_maker_left_is_swept_up() {
     drop(claim);
     assert!(store.list().unwrap().is_empty());
     assert!(!path.exists());
+    assert_eq!(fs::read_dir(store.names()).unwrap().count(), 0);
     assert!(store.claim(Some(&name("web"))).is_ok());
 }
 

@@ -8,8 +8,8 @@ use hull_protocol::{
 use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
-    Agent, Client, ClientId, Due, Ending, Instant, KILL, Keeper, Output, PROCESS, Stage, outcome::printable,
-    poll::Source,
+    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Output, PROCESS, Stage,
+    outcome::printable, poll::Source,
 };
 use crate::{
     vm::{
@@ -223,7 +223,8 @@ impl Keeper {
         self.outputs.iter_mut().for_each(Output::expect_no_connection);
         self.enter(Stage::Draining);
         if self.stopping {
-            self.outputs.iter_mut().for_each(Output::drop_blocked);
+            // Whoever stopped it does not wait for ever for somebody who does not read.
+            self.escalation = Some((Instant::now() + self.limits.reader, Escalation::DropFrontEnds));
         }
     }
 

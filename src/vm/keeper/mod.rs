@@ -87,6 +87,8 @@ pub struct Limits {
     pub exit: Duration,
     /// From SIGKILL to the end of front ends that do not read, and again to the end of the VM.
     pub kill: Duration,
+    /// From the end of a process that somebody stopped to the end of front ends that do not read.
+    pub reader: Duration,
 }
 
 impl Default for Limits {
@@ -98,6 +100,7 @@ impl Default for Limits {
             shutdown: Duration::from_secs(30),
             exit: Duration::from_secs(5),
             kill: Duration::from_secs(10),
+            reader: Duration::from_secs(5),
         }
     }
 }
@@ -380,7 +383,10 @@ impl Keeper {
         }
         match self.stage {
             Stage::Booting | Stage::Starting => self.signal(KILL),
-            Stage::Draining | Stage::Gone => self.kill(),
+            Stage::Draining | Stage::Gone => {
+                let at = Instant::now() + self.limits.reader;
+                self.escalation.get_or_insert((at, Escalation::DropFrontEnds));
+            }
             _ => self.signal(signal.unwrap_or(self.task.stop_signal)),
         }
         if let Ok(seconds) = u64::try_from(timeout)
