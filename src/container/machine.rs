@@ -18,7 +18,7 @@ use crate::{
     assets::Assets,
     image::Image,
     vm::launch::Descriptors,
-    vmm::config::{DeviceConfig, KernelKind, VmmConfig},
+    vmm::config::{DeviceConfig, KernelKind, Start, VmmConfig},
 };
 
 /// Hull's own kernel and guest rootfs; what describes the devices and works round the host is the VMM's to add.
@@ -79,10 +79,12 @@ pub fn machine(
         kvm,
         vcpus: size.vcpus,
         memory: size.memory,
-        kernel,
-        initrd: None,
-        command_line: COMMAND_LINE.to_owned(),
-        kernel_kind: KernelKind::Hull,
+        start: Start::Boot {
+            kernel,
+            initrd: None,
+            command_line: COMMAND_LINE.to_owned(),
+            kernel_kind: KernelKind::Hull,
+        },
         devices: vec![
             DeviceConfig::Console { input: None, output },
             disk(rootfs, true, "rootfs"),

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use crate::assets::Assets;
 use crate::config::{Console, Disk, VmFile};
 use crate::vmm::channel::Received;
-use crate::vmm::config::{DeviceConfig, KernelKind, VmmConfig};
+use crate::vmm::config::{DeviceConfig, KernelKind, Start, VmmConfig};
 use crate::vmm::control::{ExitReason, KeeperMessage, VmmMessage};
 
 /// How much of a console is moved at once, in bytes.
@@ -67,10 +67,12 @@ pub fn prepare(
         kvm,
         vcpus: file.machine.vcpus,
         memory: file.machine.memory.0,
-        kernel,
-        initrd,
-        command_line: file.kernel.command_line.clone(),
-        kernel_kind: if own_kernel { KernelKind::Hull } else { KernelKind::Foreign },
+        start: Start::Boot {
+            kernel,
+            initrd,
+            command_line: file.kernel.command_line.clone(),
+            kernel_kind: if own_kernel { KernelKind::Hull } else { KernelKind::Foreign },
+        },
         devices,
         profile: None,
     };

@@ -26,19 +26,35 @@ pub struct VmmConfig {
     pub vcpus: u8,
     /// Memory in bytes, a multiple of 2 MiB.
     pub memory: u64,
-    /// Kernel image: ELF `vmlinux` or bzImage.
-    pub kernel: Fd,
-    /// Initial RAM disk.
-    pub initrd: Option<Fd>,
-    /// Whose kernel it is, which decides how it learns of its hardware and what else it is told.
-    pub kernel_kind: KernelKind,
-    /// The kernel's command line. The VMM puts in front of it what every kernel is told, and appends what describes
-    /// devices.
-    pub command_line: String,
+    /// How it begins.
+    pub start: Start,
     /// The devices, in the order the guest finds them (`vda`, `vdb`, …).
     pub devices: Vec<DeviceConfig>,
     /// Samples of the guest's instruction pointer are written here, for `hull bench boot --profile`.
     pub profile: Option<Fd>,
+}
+
+/// How a VM begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Start {
+    /// It boots a kernel.
+    Boot {
+        /// Kernel image: ELF `vmlinux` or bzImage.
+        kernel: Fd,
+        /// Initial RAM disk.
+        initrd: Option<Fd>,
+        /// Whose kernel it is, which decides how it learns of its hardware and what else it is told.
+        kernel_kind: KernelKind,
+        /// The kernel's command line. The VMM puts in front of it what every kernel is told, and appends what describes
+        /// devices.
+        command_line: String,
+    },
+    /// It goes on from a snapshot, of a VM with as many CPUs, as much memory and the same devices.
+    Snapshot {
+        /// The file, see [`super::snapshot`].
+        file: Fd,
+    },
 }
 
 /// Whose kernel a VM boots.

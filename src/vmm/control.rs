@@ -19,6 +19,11 @@ pub enum KeeperMessage {
     },
     /// Appends a layer to the layer disk; its file is beside the message.
     AppendLayer,
+    /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`].
+    Snapshot {
+        /// Whether the VM goes on afterwards; if not, it stands still until it is stopped.
+        resume: bool,
+    },
     /// Ends the VM at once.
     Stop,
 }
@@ -39,6 +44,11 @@ pub enum VmmMessage {
     Connection {
         /// The host's port.
         port: u32,
+    },
+    /// The snapshot that was asked for is written, or why it is not.
+    Snapshot {
+        /// What went wrong.
+        error: Option<String>,
     },
     /// The VM has ended; the VMM exits after this.
     Exit(ExitReason),

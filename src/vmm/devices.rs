@@ -12,7 +12,8 @@ use hull_devices::device::{Memory, SharedDevice};
 use hull_devices::entropy::Entropy;
 use hull_devices::event_loop::OnLoop;
 use hull_devices::legacy::{
-    I8042, I8042_BASE, I8042_SIZE, PVPANIC_SIZE, Pvpanic, SERIAL_SIZE, SLEEP_SIZE, Serial, SleepRegisters,
+    I8042, I8042_BASE, I8042_SIZE, PVPANIC_SIZE, Pvpanic, SERIAL_SIZE, SLEEP_SIZE, Serial, SerialState,
+    SleepRegisters,
 };
 use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
 use hull_devices::vsock::Vsock;
@@ -22,7 +23,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::channel::Channel;
 use super::config::{DeviceConfig, Fd};
 use super::descriptors::Descriptors;
-use super::events::{Loop, Reachable, ToKeeper, subscribe};
+use super::events::{GuestEnds, Loop, Reachable, ToKeeper, subscribe};
 use super::seccomp::{self, Thread};
 
 /// The devices of a VM, on their buses.
@@ -33,16 +34,14 @@ pub struct Devices {
     pub pio: Bus,
     /// virtio devices as the guest is told of them, in order.
     pub windows: Vec<MmioDevice>,
-    /// Whether there is a 16550.
-    pub serial: bool,
+    /// The virtio devices themselves, in the same order.
+    pub transports: Vec<Arc<MmioTransport>>,
+    /// The 16550, if there is one.
+    pub serial: Option<Arc<Mutex<Serial>>>,
     /// Devices that the keeper's messages are about.
     pub reachable: Reachable,
-    /// Signalled when the guest resets itself.
-    pub reset: EventFd,
-    /// Signalled when the guest powers itself off.
-    pub power_off: EventFd,
-    /// Signalled when the guest's kernel says that it panicked.
-    pub panicked: EventFd,
+    /// Signalled when the guest ends itself.
+    pub ends: GuestEnds,
 }
 
 /// What a device is made with.
@@ -60,37 +59,42 @@ pub struct Wiring<'a> {
 }
 
 impl Devices {
-    /// Makes every device of `configs`.
+    /// Makes every device of `configs`; a serial port begins as `serial` says.
     ///
     /// # Errors
     /// When a file is missing or unusable, or there are more devices than interrupt lines.
-    pub fn build(configs: &[DeviceConfig], mut wiring: Wiring<'_>) -> anyhow::Result<Self> {
-        let reset = EventFd::new(EFD_NONBLOCK)?;
-        let power_off = EventFd::new(EFD_NONBLOCK)?;
-        let panicked = EventFd::new(EFD_NONBLOCK)?;
+    pub fn build(
+        configs: &[DeviceConfig],
+        serial: Option<SerialState>,
+        mut wiring: Wiring<'_>,
+    ) -> anyhow::Result<Self> {
         let mut devices = Self {
             mmio: Bus::new(),
             pio: Bus::new(),
             windows: Vec::new(),
-            serial: false,
+            transports: Vec::new(),
+            serial: None,
             reachable: Reachable::default(),
-            reset,
-            power_off,
-            panicked,
+            ends: GuestEnds::new()?,
         };
-        let i8042 = I8042::new(devices.reset.try_clone()?);
+        let i8042 = I8042::new(devices.ends.reset.try_clone()?);
         devices.pio.insert(I8042_BASE, I8042_SIZE, Arc::new(i8042))?;
-        let sleep = SleepRegisters::new(devices.power_off.try_clone()?);
+        let sleep = SleepRegisters::new(devices.ends.power_off.try_clone()?);
         devices.pio.insert(layout::SLEEP_CONTROL_PORT.into(), SLEEP_SIZE, Arc::new(sleep))?;
-        let pvpanic = Pvpanic::new(devices.panicked.try_clone()?);
+        let pvpanic = Pvpanic::new(devices.ends.panicked.try_clone()?);
         devices.pio.insert(layout::PVPANIC_PORT.into(), PVPANIC_SIZE, Arc::new(pvpanic))?;
         for config in configs {
-            devices.add(config, &mut wiring)?;
+            devices.add(config, serial.as_ref(), &mut wiring)?;
         }
         Ok(devices)
     }
 
-    fn add(&mut self, config: &DeviceConfig, wiring: &mut Wiring<'_>) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        config: &DeviceConfig,
+        serial: Option<&SerialState>,
+        wiring: &mut Wiring<'_>,
+    ) -> anyhow::Result<()> {
         let descriptors = wiring.descriptors;
         let input = |fd: &Option<Fd>| fd.map(|fd| descriptors.take(fd)).transpose();
         match config {
@@ -130,12 +134,15 @@ impl Devices {
             DeviceConfig::Serial { input: from, output } => {
                 let interrupt = EventFd::new(EFD_NONBLOCK)?;
                 wiring.vm.register_irqfd(&interrupt, layout::COM1_GSI).context("KVM_IRQFD")?;
-                let serial = Serial::new(input(from)?, descriptors.take(*output)?, interrupt);
-                let serial =
-                    Arc::new(Mutex::new(serial.context("cannot use the serial port's descriptors")?));
-                subscribe(wiring.events, OnLoop::new(serial.clone()));
-                self.pio.insert(layout::COM1_PORT.into(), SERIAL_SIZE, serial)?;
-                self.serial = true;
+                let (input, output) = (input(from)?, descriptors.take(*output)?);
+                let port = match serial {
+                    Some(state) => Serial::restore(state.clone(), input, output, interrupt),
+                    None => Serial::new(input, output, interrupt),
+                };
+                let port = Arc::new(Mutex::new(port.context("cannot use the serial port's descriptors")?));
+                subscribe(wiring.events, OnLoop::new(port.clone()));
+                self.pio.insert(layout::COM1_PORT.into(), SERIAL_SIZE, port.clone())?;
+                self.serial = Some(port);
                 Ok(())
             }
         }
@@ -152,7 +159,8 @@ impl Devices {
         for (queue, notifier) in (0u32..).zip(transport.notifiers()) {
             wiring.vm.register_ioevent(notifier, &notify, queue).context("KVM_IOEVENTFD")?;
         }
-        self.mmio.insert(window.base.0, window.size, transport)?;
+        self.mmio.insert(window.base.0, window.size, transport.clone())?;
+        self.transports.push(transport);
         self.windows.push(window);
         Ok(())
     }

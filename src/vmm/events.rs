@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::channel::{Channel, Received};
 use super::control::{ExitReason, KeeperMessage, VmmMessage};
+use super::freezer::Freezer;
 
 /// Everything on the loop.
 pub type Loop = EventManager<Box<dyn MutEventSubscriber>>;
@@ -74,22 +75,41 @@ pub struct Supervisor {
     keeper: Arc<Channel>,
     ending: Ending,
     reachable: Arc<Reachable>,
-    reset: EventFd,
-    power_off: EventFd,
-    panicked: EventFd,
+    freezer: Freezer,
+    ends: GuestEnds,
+}
+
+/// Signalled when the guest ends itself.
+pub struct GuestEnds {
+    /// It resets itself.
+    pub reset: EventFd,
+    /// It powers itself off.
+    pub power_off: EventFd,
+    /// Its kernel says that it panicked.
+    pub panicked: EventFd,
+}
+
+impl GuestEnds {
+    /// None has come yet.
+    ///
+    /// # Errors
+    /// When there is no eventfd to be had.
+    pub fn new() -> io::Result<Self> {
+        let event = || EventFd::new(EFD_NONBLOCK);
+        Ok(Self { reset: event()?, power_off: event()?, panicked: event()? })
+    }
 }
 
 impl Supervisor {
-    /// A supervisor that takes `reset`, `power_off` and `panicked` as the guest's ways to end.
+    /// A supervisor that takes `ends` as the guest's ways to end.
     pub fn new(
         keeper: Arc<Channel>,
         ending: Ending,
         reachable: Arc<Reachable>,
-        reset: EventFd,
-        power_off: EventFd,
-        panicked: EventFd,
+        freezer: Freezer,
+        ends: GuestEnds,
     ) -> Self {
-        Self { keeper, ending, reachable, reset, power_off, panicked }
+        Self { keeper, ending, reachable, freezer, ends }
     }
 
     fn listen(&self) {
@@ -125,6 +145,14 @@ impl Supervisor {
                 layers.append(File::from(descriptor()?)).context("cannot append a layer")?;
                 lock(disk).capacity_changed();
             }
+            KeeperMessage::Snapshot { resume } => {
+                let file = File::from(descriptor()?);
+                let error = self.freezer.freeze(&file).err().map(|error| format!("{error:#}"));
+                if resume {
+                    self.freezer.thaw().context("cannot go on after the snapshot")?;
+                }
+                let _ = self.keeper.send(&VmmMessage::Snapshot { error }, None);
+            }
         }
         Ok(())
     }
@@ -135,18 +163,19 @@ impl MutEventSubscriber for Supervisor {
         let source = events.fd();
         if source == self.keeper.as_fd().as_raw_fd() {
             self.listen();
-        } else if source == self.reset.as_raw_fd() || source == self.panicked.as_raw_fd() {
+        } else if source == self.ends.reset.as_raw_fd() || source == self.ends.panicked.as_raw_fd() {
             // A kernel that panics says so and resets itself at once: both may be seen together, in any order.
-            let panicked = self.panicked.read().is_ok();
+            let panicked = self.ends.panicked.read().is_ok();
             self.ending.set(if panicked { ExitReason::Panic } else { ExitReason::Reset });
-        } else if source == self.power_off.as_raw_fd() {
+        } else if source == self.ends.power_off.as_raw_fd() {
             self.ending.set(ExitReason::PowerOff);
         }
     }
 
     fn init(&mut self, ops: &mut EventOps) {
         let ending = self.ending.0.1.as_raw_fd();
-        let guest = [&self.reset, &self.power_off, &self.panicked].map(AsRawFd::as_raw_fd);
+        let GuestEnds { reset, power_off, panicked } = &self.ends;
+        let guest = [reset, power_off, panicked].map(AsRawFd::as_raw_fd);
         for source in [self.keeper.as_fd().as_raw_fd(), ending].into_iter().chain(guest) {
             // Each descriptor is its own, so none is registered twice.
             let _ = ops.add(Events::new_raw(source, EventSet::IN));

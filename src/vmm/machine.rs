@@ -9,7 +9,7 @@ use event_manager::EventManager;
 use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
-use hull_arch::cpu::{self, CpuModel};
+use hull_arch::cpu::{self, CpuModel, StateFormat};
 use hull_arch::layout::{KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
@@ -19,13 +19,16 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::channel::Channel;
-use super::config::{KernelKind, VmmConfig};
+use super::config::{KernelKind, Start, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
 use super::descriptors::Descriptors;
 use super::devices::{Devices, Wiring};
 use super::events::{self, Ending, Loop, Supervisor};
+use super::freezer::Freezer;
 use super::monotonic_ns;
+use super::parking::Parking;
 use super::seccomp::{self, Thread};
+use super::snapshot::{self, State};
 use super::vcpu::{self, Buses};
 
 /// A VM that is ready to run.
@@ -37,8 +40,7 @@ pub struct Machine {
     ending: Ending,
     keeper: Arc<Channel>,
     profile: Option<File>,
-    _vm: VmFd,
-    _memory: Arc<Memory>,
+    freezer: Freezer,
 }
 
 impl Machine {
@@ -55,19 +57,25 @@ impl Machine {
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, 0, model.address_bits())?;
-        let memory = Arc::new(
-            Memory::from_ranges(&map.regions())
-                .with_context(|| format!("cannot reserve {} MiB of memory", config.memory >> 20))?,
-        );
+        let (kernel_kind, memory, saved) = match &config.start {
+            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, None),
+            Start::Snapshot { file } => {
+                let file = descriptors.file(*file)?;
+                let state = snapshot::read(&file)?;
+                check(config, &state)?;
+                (state.kernel_kind, snapshot::map(file, &map.regions())?, Some(state))
+            }
+        };
+        let memory = Arc::new(memory);
 
-        let vm = kvm.create_vm().context("KVM_CREATE_VM")?;
+        let vm = Arc::new(kvm.create_vm().context("KVM_CREATE_VM")?);
         // Before irqchip and ioeventfds: each slot after them waits for the kernel to see all CPUs pass by.
         add_memory(&vm, &memory)?;
         vm.set_identity_map_address(KVM_IDENTITY_MAP.0).context("KVM_SET_IDENTITY_MAP_ADDR")?;
         vm.set_tss_address(KVM_TSS.0 as usize).context("KVM_SET_TSS_ADDR")?;
         vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
         // hull's own kernel ticks by the local APIC; another may calibrate it against the PIT.
-        let pit = config.kernel_kind == KernelKind::Foreign;
+        let pit = kernel_kind == KernelKind::Foreign;
         if pit {
             let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
             vm.create_pit2(pit).context("KVM_CREATE_PIT2")?;
@@ -75,22 +83,36 @@ impl Machine {
 
         let mut events: Loop = EventManager::new().context("cannot make the event loop")?;
         let wiring = Wiring { vm: &vm, memory: memory.clone(), descriptors, keeper, events: &mut events };
-        let devices = Devices::build(&config.devices, wiring)?;
+        let serial = saved.as_ref().and_then(|state| state.serial.clone());
+        let devices = Devices::build(&config.devices, serial, wiring)?;
 
-        let entry = load(config, descriptors, &quirks, &map, &memory, &devices, pit)?;
         let vcpus: Vec<VcpuFd> = (0..config.vcpus)
-            .map(|index| {
-                let vcpu =
-                    vm.create_vcpu(index.into()).with_context(|| format!("KVM_CREATE_VCPU {index}"))?;
-                model.configure(&vcpu, index)?;
-                anyhow::Ok(vcpu)
-            })
+            .map(|index| vm.create_vcpu(index.into()).with_context(|| format!("KVM_CREATE_VCPU {index}")))
             .collect::<Result<_, _>>()?;
-        cpu::configure_boot_vcpu(vcpus.first().context("a VM needs a vCPU")?, &entry)?;
+        let format = StateFormat::new(&kvm, &vm)?;
+        match saved {
+            Some(state) => restore(state, &format, &vm, &vcpus, &devices)?,
+            None => {
+                let entry = load(config, descriptors, &quirks, &map, &memory, &devices, pit)?;
+                for (index, vcpu) in (0u8..).zip(&vcpus) {
+                    model.configure(vcpu, index)?;
+                }
+                cpu::configure_boot_vcpu(vcpus.first().context("a VM needs a vCPU")?, &entry)?;
+            }
+        }
+        let parking = Parking::new(config.vcpus, format).context("cannot prepare for snapshots")?;
 
         let profile = config.profile.map(|fd| descriptors.file(fd)).transpose()?;
         let ending = Ending::new()?;
-        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, _vm: vm, _memory: memory })
+        let freezer = Freezer {
+            vm,
+            memory,
+            kernel_kind,
+            parking: Arc::new(parking),
+            transports: devices.transports.clone(),
+            serial: devices.serial.clone(),
+        };
+        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
     }
 
     /// Runs the VM to its end. `started_ns` is when the process began, for the keeper.
@@ -98,16 +120,11 @@ impl Machine {
     /// # Errors
     /// When a thread cannot be started or confined, or the keeper is gone.
     pub fn run(self, started_ns: u64) -> anyhow::Result<ExitReason> {
-        let Self { vcpus, devices, mut events, ending, keeper, mut profile, _vm, _memory } = self;
+        let Self { vcpus, devices, mut events, ending, keeper, mut profile, freezer } = self;
         let reachable = Arc::new(devices.reachable);
-        let supervisor = Supervisor::new(
-            keeper.clone(),
-            ending.clone(),
-            reachable.clone(),
-            devices.reset,
-            devices.power_off,
-            devices.panicked,
-        );
+        let parking = Arc::clone(&freezer.parking);
+        let supervisor =
+            Supervisor::new(keeper.clone(), ending.clone(), reachable.clone(), freezer, devices.ends);
         events::subscribe(&mut events, supervisor);
         let filter = seccomp::filter(Thread::Events)?;
 
@@ -119,7 +136,7 @@ impl Machine {
         for (index, vcpu) in vcpus.into_iter().enumerate().rev() {
             let index = index as u8;
             let profile = if index == 0 { profile.take() } else { None };
-            vcpu::start(index, vcpu, buses.clone(), ending.clone(), profile)
+            vcpu::start(index, vcpu, buses.clone(), parking.clone(), ending.clone(), profile)
                 .with_context(|| format!("cannot start the thread of vCPU {index}"))?;
         }
         seccomp::confine(&filter).context("cannot confine the VMM")?;
@@ -135,6 +152,51 @@ fn open_kvm(config: &VmmConfig, descriptors: &Descriptors) -> anyhow::Result<Kvm
     let version = kvm.get_api_version();
     anyhow::ensure!(version == API, "/dev/kvm speaks version {version} of its API, hull needs {API}");
     Ok(kvm)
+}
+
+fn fresh_memory(map: &MemoryMap) -> anyhow::Result<Memory> {
+    Memory::from_ranges(&map.regions())
+        .with_context(|| format!("cannot reserve {} MiB of memory", map.memory() >> 20))
+}
+
+/// Whether a VM of this configuration can go on from this state.
+fn check(config: &VmmConfig, state: &State) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        state.memory == config.memory && state.vcpus.len() == usize::from(config.vcpus),
+        "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {} and {}",
+        state.vcpus.len(),
+        state.memory >> 20,
+        config.vcpus,
+        config.memory >> 20,
+    );
+    Ok(())
+}
+
+/// Makes a new VM what a saved one was, ready to go on.
+fn restore(
+    state: State,
+    format: &StateFormat,
+    vm: &VmFd,
+    vcpus: &[VcpuFd],
+    devices: &Devices,
+) -> anyhow::Result<()> {
+    let (saved, here) = (state.devices.len(), devices.transports.len());
+    anyhow::ensure!(
+        saved == here,
+        "the snapshot is of a VM with {saved} virtio devices, this one has {here}"
+    );
+    for (state, transport) in state.devices.into_iter().zip(&devices.transports) {
+        transport.restore(state).context("a device of the snapshot does not fit")?;
+    }
+    state.vm.restore(vm)?;
+    for (state, vcpu) in state.vcpus.iter().zip(vcpus) {
+        format.restore(vcpu, state)?;
+    }
+    // Last: a device that goes on may interrupt.
+    for transport in &devices.transports {
+        transport.resume().context("a device of the snapshot does not go on")?;
+    }
+    Ok(())
 }
 
 fn add_memory(vm: &VmFd, memory: &Memory) -> anyhow::Result<()> {
@@ -163,10 +225,12 @@ fn load(
     devices: &Devices,
     pit: bool,
 ) -> anyhow::Result<boot::Entry> {
+    let Start::Boot { kernel, initrd, kernel_kind, command_line: own_arguments } = &config.start else {
+        anyhow::bail!("a VM that goes on from a snapshot loads no kernel");
+    };
     let options = LoadOptions::default();
-    let kernel =
-        boot::load_kernel(memory, &descriptors.file(config.kernel)?, options).context("the kernel")?;
-    let initrd = match config.initrd {
+    let kernel = boot::load_kernel(memory, &descriptors.file(*kernel)?, options).context("the kernel")?;
+    let initrd = match *initrd {
         Some(fd) => {
             let initrd = boot::load_initrd(memory, &descriptors.file(fd)?, &kernel, options.placement);
             Some(initrd.context("the RAM disk")?)
@@ -175,19 +239,19 @@ fn load(
     };
 
     let machine = MachineTables {
-        serial: devices.serial,
+        serial: devices.serial.is_some(),
         pit,
         pvpanic: true,
         ..MachineTables::new(config.vcpus, &devices.windows)
     };
     let mut command_line = CommandLine::new();
-    let (kind, tables) = match config.kernel_kind {
+    let (kind, tables) = match kernel_kind {
         KernelKind::Hull => (arguments::KernelKind::Hull, TablesKind::Mp),
         KernelKind::Foreign => (arguments::KernelKind::Foreign, TablesKind::Acpi),
     };
     command_line.extend(arguments::kernel_arguments(kind, tables))?;
     command_line.extend(quirks.kernel_arguments(kind).iter().copied())?;
-    command_line.push(&config.command_line)?;
+    command_line.push(own_arguments)?;
     let acpi = match tables {
         TablesKind::Mp => {
             tables::mp::write(memory, &machine)?;

@@ -15,9 +15,12 @@ pub mod control;
 mod descriptors;
 mod devices;
 mod events;
+mod freezer;
 mod machine;
+mod parking;
 mod profile;
 mod seccomp;
+mod snapshot;
 mod vcpu;
 
 use std::fs::File;

@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use kvm_bindings::{
+    kvm_clock_data, kvm_cpuid2, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state, kvm_msrs,
+    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
@@ -47,7 +51,7 @@ const COMMON: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Descriptors of the control socket and of streams, readiness, and randomness for the guest.
+/// Descriptors of the control socket and of streams, readiness, randomness for the guest, and writing a snapshot.
 const EVENTS: &[i64] = &[
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
@@ -65,6 +69,7 @@ const EVENTS: &[i64] = &[
     libc::SYS_lseek,
     libc::SYS_timerfd_settime,
     libc::SYS_getrandom,
+    libc::SYS_pwrite64,
 ];
 
 /// Reading and writing at an offset, and giving space back.
@@ -87,18 +92,54 @@ const DISK: &[i64] = &[
     libc::SYS_lseek,
 ];
 
+/// The number of a KVM request that reads (`_IOR`) or exchanges (`_IOWR`) a `T`.
+const fn read<T>(number: u32) -> u32 {
+    2 << 30 | (size_of::<T>() as u32) << 16 | KVMIO | number
+}
+const fn exchange<T>(number: u32) -> u32 {
+    1 << 30 | read::<T>(number)
+}
+/// The letter of KVM's requests.
+const KVMIO: u32 = 0xae << 8;
+
+/// Running the guest, and saving a vCPU for a snapshot.
+const VCPU_REQUESTS: &[u32] = &[
+    KVMIO | 0x80, // KVM_RUN
+    read::<kvm_regs>(0x81),
+    read::<kvm_sregs>(0x83),
+    exchange::<kvm_msrs>(0x88),
+    read::<kvm_lapic_state>(0x8e),
+    exchange::<kvm_cpuid2>(0x91),
+    read::<kvm_mp_state>(0x98),
+    read::<kvm_vcpu_events>(0x9f),
+    read::<kvm_debugregs>(0xa1),
+    KVMIO | 0xa3, // KVM_GET_TSC_KHZ
+    read::<kvm_xsave>(0xa4),
+    read::<kvm_xcrs>(0xa6),
+    read::<kvm_xsave>(0xcf), // KVM_GET_XSAVE2
+];
+
+/// Pipes and sockets, and saving what a VM's vCPUs share: interrupt controllers, clock, timer.
+const EVENTS_REQUESTS: &[u32] = &[
+    0x5421, // FIONBIO
+    0x541b, // FIONREAD
+    exchange::<kvm_irqchip>(0x62),
+    read::<kvm_clock_data>(0x7c),
+    read::<kvm_pit_state2>(0x9f),
+];
+
+/// Giving space back.
+const DISK_REQUESTS: &[u32] = &[
+    0x1277, // BLKDISCARD
+    0x127f, // BLKZEROOUT
+];
+
 /// `ioctl` requests, by thread. A request is compared in its low 32 bits, which is all the kernel looks at.
 const fn ioctls(thread: Thread) -> &'static [u32] {
-    const KVM_RUN: u32 = 0xae80;
-    const KVM_GET_REGS: u32 = 0x8090_ae81;
-    const FIONBIO: u32 = 0x5421;
-    const FIONREAD: u32 = 0x541b;
-    const BLKDISCARD: u32 = 0x1277;
-    const BLKZEROOUT: u32 = 0x127f;
     match thread {
-        Thread::Events => &[FIONBIO, FIONREAD],
-        Thread::Vcpu => &[KVM_RUN, KVM_GET_REGS],
-        Thread::Disk => &[BLKDISCARD, BLKZEROOUT],
+        Thread::Events => EVENTS_REQUESTS,
+        Thread::Vcpu => VCPU_REQUESTS,
+        Thread::Disk => DISK_REQUESTS,
     }
 }
 

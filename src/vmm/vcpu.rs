@@ -8,6 +8,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::control::ExitReason;
 use super::events::Ending;
+use super::parking::Parking;
 use super::profile::Sampler;
 use super::seccomp::{self, Thread};
 
@@ -31,10 +32,12 @@ pub fn start(
     index: u8,
     vcpu: VcpuFd,
     buses: Buses,
+    parking: Arc<Parking>,
     ending: Ending,
     sampler: Option<std::fs::File>,
 ) -> io::Result<()> {
     let run = move || {
+        parking.enter(index);
         let result =
             sampler.map(Sampler::start).transpose().map_err(|error| error.to_string()).and_then(|sampler| {
                 let filter = seccomp::filter(Thread::Vcpu).map_err(|error| error.to_string())?;
@@ -42,7 +45,7 @@ pub fn start(
                 Ok(sampler)
             });
         let reason = match result {
-            Ok(sampler) => run(index, vcpu, &buses, sampler),
+            Ok(sampler) => run(index, vcpu, &buses, &parking, sampler),
             Err(error) => ExitReason::Failed { detail: format!("cannot start vCPU {index}: {error}") },
         };
         ending.set(reason);
@@ -52,8 +55,17 @@ pub fn start(
 }
 
 /// Runs the guest until it cannot go on. A guest that resets itself or powers off is ended from the event loop.
-fn run(index: u8, mut vcpu: VcpuFd, buses: &Buses, mut sampler: Option<Sampler>) -> ExitReason {
+fn run(
+    index: u8,
+    mut vcpu: VcpuFd,
+    buses: &Buses,
+    parking: &Parking,
+    mut sampler: Option<Sampler>,
+) -> ExitReason {
     loop {
+        if parking.wanted() {
+            parking.park(index, &mut vcpu);
+        }
         let detail = match vcpu.run() {
             Ok(VcpuExit::MmioRead(address, data)) => {
                 buses.mmio.read(address, data);

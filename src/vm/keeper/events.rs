@@ -90,6 +90,8 @@ impl Keeper {
                     self.connected(port, connection);
                 }
             }
+            // Nobody here asked for one.
+            VmmMessage::Snapshot { .. } => {}
             VmmMessage::Exit(reason) => self.exit_reason = Some(reason),
         }
     }
