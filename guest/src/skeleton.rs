@@ -67,10 +67,10 @@ pub const FILES: &str = "/dev/.hull";
 
 const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Namespaces of every container but that of its cgroup, which is made by [`Step::CgroupNamespace`]: a clone's would be rooted
-/// at its parent's cgroup.
+/// Namespaces that a container's first process makes for itself, beside the agent where there is more than one CPU: that of the network
+/// takes as long as everything else. Only its PID namespace it must be born in.
 pub const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
 impl Skeleton {
     /// Whether it has a user namespace of its own.
@@ -88,8 +88,9 @@ impl Skeleton {
             // Whoever made the namespace is nobody in it, if with all rights.
             steps.push(Step::User { uid: Uid::ROOT, gid: Gid::ROOT });
         }
-        steps.extend([Step::CgroupNamespace, Step::Umask(0), Step::Loopback]);
+        steps.extend([Step::Unshare(NAMESPACES), Step::Umask(0), Step::Loopback]);
         steps.push(file_system("proc", "/proc", LOCKED, ""));
+        steps.push(Step::ShowNamespaces);
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
         steps.push(file_system("sysfs", "/sys", LOCKED | writable, ""));
