@@ -23,6 +23,9 @@ const SKELETON: &str = "/skeleton";
 /// Where the data disk is mounted.
 const DATA: &str = "/data";
 
+/// A new data disk has the directories of one writable layer (tools/make-guest): to rename them is less work than to make others.
+const SPARE: &str = "/data/spare";
+
 /// A data disk is large and almost empty. Reading all its bitmaps in the background, a tree of all its metadata to check each block
 /// number against, and zeroing inode tables are for disks that are otherwise: here they would cost more than everything else
 /// a container's start does on it.
@@ -52,7 +55,11 @@ impl DataDisk {
         Self { device, mounted: false }
     }
 
-    fn mount(&mut self) -> Result<(), Failure> {
+    /// Mounts it, if it is not.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mount(&mut self) -> Result<(), Failure> {
         if !self.mounted {
             // The atime of files in the writable layer is overlayfs's affair; directories above it need none.
             mount::mount(&*self.device, DATA, c"ext4", MountFlags::NOATIME, DATA_OPTIONS).map_err(
@@ -131,7 +138,10 @@ fn writable(
 ) -> Result<OwnedFd, Failure> {
     data.mount()?;
     let base = format!("{DATA}/{}", container.id);
-    make_directory(&base)?;
+    // Fails once it is used, and where a container is started again.
+    if fs::renameat(CWD, SPARE, CWD, &*base).is_err() {
+        make_directory(&base)?;
+    }
     overlay(layers, &base, user_namespace)
 }
 

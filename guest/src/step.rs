@@ -92,8 +92,8 @@ pub enum Step {
     Umask(u32),
     /// Leaves these kinds of namespaces (`CLONE_NEW*`) for new ones.
     Unshare(i32),
-    /// Gives the mount and the network namespace to the agent, by what this `/proc` has of them.
-    ShowNamespaces,
+    /// Gives the mount namespace to the agent, and that of the network if it is a new one, by what this `/proc` has of them.
+    ShowNamespaces { network: bool },
     /// Enters namespaces (`CLONE_NEW*`) of the process behind a pidfd.
     Enter { pidfd: RawFd, kinds: i32 },
     /// `mount(2)`.
@@ -194,11 +194,16 @@ impl Step {
                 process::umask(Mode::from_raw_mode(*mask));
             }
             Self::Unshare(kinds) => sys::unshare(*kinds)?,
-            Self::ShowNamespaces => {
+            Self::ShowNamespaces { network } => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let open = |path| fs::openat(CWD, path, flags, Mode::empty());
-                let (mounts, network) = (open(c"/proc/self/ns/mnt")?, open(c"/proc/self/ns/net")?);
-                give(NAMESPACES, &[mounts.as_fd(), network.as_fd()])?;
+                let mounts = open(c"/proc/self/ns/mnt")?;
+                if *network {
+                    let network = open(c"/proc/self/ns/net")?;
+                    give(NAMESPACES, &[mounts.as_fd(), network.as_fd()])?;
+                } else {
+                    give(NAMESPACES, &[mounts.as_fd()])?;
+                }
             }
             Self::Enter { pidfd, kinds } => sys::enter_namespaces(*pidfd, *kinds)?,
             Self::Mount { source, path, kind, flags, options, target } => {
@@ -491,7 +496,7 @@ impl fmt::Display for Step {
         match self {
             Self::Umask(_) => write!(f, "set the file mode mask"),
             Self::Unshare(_) => write!(f, "make the namespaces of a container"),
-            Self::ShowNamespaces => write!(f, "show the namespaces"),
+            Self::ShowNamespaces { .. } => write!(f, "show the namespaces"),
             Self::Enter { .. } => write!(f, "enter the container's namespaces"),
             Self::Mount { path, kind, .. } if kind.is_empty() => write!(f, "mount {}", show(path)),
             Self::Mount { path, kind, .. } => write!(f, "mount {} on {}", show(kind), show(path)),
