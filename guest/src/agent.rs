@@ -249,6 +249,8 @@ impl Agent {
             self.parked = None;
         }
         let parked = self.parked_for(Skeleton::from(request))?;
+        // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
+        parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         let root = Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?;
         match self.start_container(id, request, process, ports, parked, root.mount.as_fd()) {
             Ok((task, cgroup, user_namespace)) => {
@@ -277,7 +279,6 @@ impl Agent {
         let owner = outside(parked.user_namespace(), &user);
         let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some(), owner)?;
         let program = open_program(&process)?;
-        parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         let mut files = ends.files();
         files.push((Handed::Root, root));
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
