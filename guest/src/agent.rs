@@ -78,6 +78,10 @@ pub struct Agent {
     data: DataDisk,
     cgroups: Cgroups,
     parked: Option<Parked>,
+    /// Whether a container has, or had, the guest's network: the first one in a guest, which most often is the only one. Nothing else
+    /// here has a use for it, and a namespace takes as long to make as half of everything else. What is left in it is not
+    /// for another container.
+    network_given: bool,
     containers: Vec<Container>,
     tasks: Vec<Option<Task>>,
     views: Views,
@@ -85,10 +89,21 @@ pub struct Agent {
     oom_kills: u64,
     /// When a shutdown that is under way gives up waiting.
     stopping: Option<u64>,
+    /// What is yet to be done for the first container while nobody asks for one.
+    preparations: &'static [Preparation],
+}
+
+/// Something that every container needs, and most need alike.
+#[derive(Clone, Copy)]
+enum Preparation {
+    /// Namespaces, and what is mounted in them.
+    Namespaces,
+    /// The disk of its writable layer.
+    DataDisk,
 }
 
 impl Agent {
-    /// Connects to the host and prepares what can be prepared.
+    /// Connects to the host.
     pub fn new(place: Place, first_instruction_ns: u64) -> Self {
         let control = Control::open(&place.host, first_instruction_ns);
         let epoll = epoll::create(CreateFlags::CLOEXEC)
@@ -97,7 +112,7 @@ impl Agent {
                 epoll::add(&epoll, control.socket(), data, EventFlags::IN).map(|()| epoll)
             })
             .unwrap_or_else(|error| control.fatal(&format!("cannot wait for events: {error}")));
-        let mut agent = Self {
+        Self {
             host: place.host,
             control,
             epoll,
@@ -105,25 +120,28 @@ impl Agent {
             data: DataDisk::new(place.data_disk),
             cgroups: Cgroups::default(),
             parked: None,
+            network_given: false,
             containers: Vec::new(),
             tasks: Vec::new(),
             views: Views::default(),
             oom_kills: 0,
             stopping: None,
-        };
-        // If this fails, so will the request that needs it, and say why.
-        agent.parked = Parked::make(Skeleton::default(), &mut agent.cgroups, &mut agent.views).ok();
-        agent
+            preparations: &[Preparation::Namespaces, Preparation::DataDisk],
+        }
     }
 
     /// Serves the host until the end.
     pub fn run(mut self) -> ! {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
-            let timeout = self.timeout();
+            let timeout =
+                if self.preparations.is_empty() { self.timeout() } else { Some(Timespec::default()) };
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => self.control.fatal(&format!("cannot wait for events: {error}")),
+            }
+            if events.is_empty() {
+                self.prepare();
             }
             for event in events.drain(..) {
                 match event.data.u64() {
@@ -132,6 +150,19 @@ impl Agent {
                 }
             }
             self.settle();
+        }
+    }
+
+    /// Does the next thing that a container will need. If it fails, so will the request that needs it, and say why.
+    fn prepare(&mut self) {
+        let Some((preparation, rest)) = self.preparations.split_first() else { return };
+        self.preparations = rest;
+        match preparation {
+            Preparation::Namespaces if self.parked.is_none() => {
+                self.parked = self.park(Skeleton::default()).ok();
+            }
+            Preparation::DataDisk => drop(self.data.mount()),
+            Preparation::Namespaces => {}
         }
     }
 
@@ -208,6 +239,8 @@ impl Agent {
     ) -> Result<(), Failure> {
         self.check_start(id, &process)?;
         container::check_id(&request.id)?;
+        // From here on it has its time for itself.
+        self.preparations = &[];
         if self.containers.iter().any(|container| container.id == request.id) {
             return Err(Failure::invalid(format!("container {} is running already", request.id)));
         }
@@ -216,6 +249,8 @@ impl Agent {
             self.parked = None;
         }
         let parked = self.parked_for(Skeleton::from(request))?;
+        // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
+        parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         let root = Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?;
         match self.start_container(id, request, process, ports, parked, root.mount.as_fd()) {
             Ok((task, cgroup, user_namespace)) => {
@@ -244,7 +279,6 @@ impl Agent {
         let owner = outside(parked.user_namespace(), &user);
         let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some(), owner)?;
         let program = open_program(&process)?;
-        parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         let mut files = ends.files();
         files.push((Handed::Root, root));
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
@@ -259,9 +293,17 @@ impl Agent {
             Some(parked) if parked.fits(&skeleton) => Ok(parked),
             other => {
                 drop(other);
-                Parked::make(skeleton, &mut self.cgroups, &mut self.views)
+                self.park(skeleton)
             }
         }
+    }
+
+    fn park(&mut self, mut skeleton: Skeleton) -> Result<Parked, Failure> {
+        if self.network_given {
+            skeleton.separate_network();
+        }
+        self.network_given |= skeleton.has_guest_network();
+        Parked::make(skeleton, &mut self.cgroups, &mut self.views)
     }
 
     fn execute(
@@ -346,8 +388,10 @@ impl Agent {
                         let drained = task.stdio.run(stream, &self.epoll, token(slot, stream as u64));
                         watched = watched.and(drained.map(drop));
                     }
-                    // It stays readable.
-                    watched = watched.and(epoll::delete(&self.epoll, task.pidfd()));
+                    if !task.stdio.is_drained() {
+                        // It stays readable. Most often there is nothing left to wait for, and the descriptor is closed at once.
+                        watched = watched.and(epoll::delete(&self.epoll, task.pidfd()));
+                    }
                 }
                 watched.map(|()| false)
             }

@@ -26,7 +26,6 @@ pub struct Cgroups {
 /// A container's cgroup. Removed by [`Cgroup::remove`] when its processes are gone.
 #[derive(Debug)]
 pub struct Cgroup {
-    number: u32,
     name: String,
     directory: OwnedFd,
 }
@@ -45,7 +44,7 @@ impl Cgroups {
         loop {
             self.next += 1;
             let name = format!("{TREE}/{}", self.next);
-            match make(self.next, &name) {
+            match make(&name) {
                 // One that could not be removed.
                 Err(Errno::EXIST) => {}
                 Err(error) => {
@@ -104,11 +103,6 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
 }
 
 impl Cgroup {
-    /// Its number, which no other in the guest has.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
     /// Its directory, to make processes in it.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -132,11 +126,11 @@ pub fn counter(text: &str, name: &str) -> u64 {
     lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
 }
 
-fn make(number: u32, name: &str) -> io::Result<Cgroup> {
+fn make(name: &str) -> io::Result<Cgroup> {
     fs::mkdirat(CWD, name, Mode::from_raw_mode(0o755))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = fs::openat(CWD, name, flags, Mode::empty())?;
-    Ok(Cgroup { number, name: name.to_owned(), directory })
+    Ok(Cgroup { name: name.to_owned(), directory })
 }
 
 fn write(directory: BorrowedFd<'_>, path: &str, value: &str) -> io::Result<()> {

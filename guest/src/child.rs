@@ -12,7 +12,7 @@
 //! dumpable ([`crate::sys::hide_memory`]), and the files that a child has open are closed before it resolves a path of the
 //! container.
 //!
-//! Both ends of a socket pair lead from a child to the agent: files to the child, a terminal's master to the agent, and
+//! A socket pair leads from a child to the agent. It brings files to the child, a terminal's master and namespaces to the agent, and
 //! its end says that the child has executed its program or is gone.
 
 use std::{
@@ -32,7 +32,7 @@ use rustix::{
 };
 
 use crate::{
-    step::{Context, Fault, HANDED, Handed, Hint, SOCKET, Step},
+    step::{Context, Fault, GIVEN, HANDED, Handed, Hint, SOCKET, Step, TERMINAL},
     sys,
 };
 
@@ -57,6 +57,16 @@ pub enum Part {
     First,
     /// The steps it was given later.
     Second,
+}
+
+/// What a child has to say.
+pub enum News {
+    /// The master of its terminal.
+    Terminal(Vec<OwnedFd>),
+    /// Its namespaces.
+    Namespaces(Vec<OwnedFd>),
+    /// It has executed its program, or is gone.
+    Left,
 }
 
 /// A child, from its start until it has executed its program or is gone.
@@ -190,19 +200,26 @@ impl Child {
         &self.socket
     }
 
-    /// What came from the child: a terminal's master, or `None` when it has executed its program or is gone.
+    /// What came from the child.
     ///
     /// # Errors
     /// `EAGAIN` when nothing came yet.
-    pub fn receive(&self) -> io::Result<Option<OwnedFd>> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    pub fn receive(&self) -> io::Result<News> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         match net::recvmsg(&self.socket, &mut [io::IoSliceMut::new(&mut byte)], &mut control, flags) {
             Err(Errno::AGAIN) => Err(Errno::AGAIN),
-            Ok(message) if message.bytes > 0 => Ok(first_file(&mut control)),
-            _ => Ok(None),
+            Ok(message) if message.bytes > 0 => {
+                let mut files = control.drain().filter_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(files) => Some(files),
+                    _ => None,
+                });
+                let files: Vec<OwnedFd> = files.by_ref().flatten().collect();
+                Ok(if byte == [TERMINAL] { News::Terminal(files) } else { News::Namespaces(files) })
+            }
+            _ => Ok(News::Left),
         }
     }
 
@@ -256,13 +273,6 @@ impl Child {
             }
         }
     }
-}
-
-fn first_file(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    })
 }
 
 /// Where a child starts.

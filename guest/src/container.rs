@@ -188,7 +188,7 @@ pub fn further_process(
     process: &Process,
     user: &User,
 ) -> Result<Vec<Step>, Failure> {
-    let mut kinds = (NAMESPACES & !libc::CLONE_NEWPID) | libc::CLONE_NEWCGROUP;
+    let mut kinds = NAMESPACES;
     let mut steps: Vec<Step> = process::limits(process).collect();
     if has_user_namespace {
         kinds |= libc::CLONE_NEWUSER;

@@ -11,7 +11,7 @@ use crate::{
     cgroup::{Cgroup, Cgroups},
     child::{Child, Files, Progress},
     failure::{Failure, Reason},
-    skeleton::{NAMESPACES, Skeleton},
+    skeleton::Skeleton,
     step::Step,
     sys,
     user_namespace::UserNamespace,
@@ -49,9 +49,9 @@ impl Parked {
             // To mount these, such a container must be able to see the guest's.
             views.need_proc()?;
             views.need_sys()?;
-            (NAMESPACES | libc::CLONE_NEWUSER, Vec::new(), steps)
+            (libc::CLONE_NEWPID | libc::CLONE_NEWUSER, Vec::new(), steps)
         } else {
-            (NAMESPACES, steps, Vec::new())
+            (libc::CLONE_NEWPID, steps, Vec::new())
         };
         let (child, pidfd) = match Child::park(kinds, cgroup.directory(), first) {
             Ok(made) => made,
@@ -60,13 +60,13 @@ impl Parked {
                 return Err(Failure::internal("cannot make the namespaces of a container", error));
             }
         };
-        let (pid, number) = (child.pid(), cgroup.number());
+        let pid = child.pid();
         let parts = Some(Parts { child, pidfd, cgroup });
         let mut parked = Self { skeleton, parts, user_namespace: None, pending };
         if parked.skeleton.has_user_namespace()
             && let Some(parts) = &parked.parts
         {
-            parked.user_namespace = Some(UserNamespace::fill(pid, parts.pidfd.as_fd(), number)?);
+            parked.user_namespace = Some(UserNamespace::fill(pid, parts.pidfd.as_fd())?);
         }
         Ok(parked)
     }

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use hull_protocol::Container;
 use rustix::{
     fd::OwnedFd,
-    fs::{self, CWD, Mode, OFlags},
+    fs::{self, CWD, Gid, Mode, OFlags, Uid},
     io::{self, Errno},
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags},
 };
@@ -22,6 +22,14 @@ const SKELETON: &str = "/skeleton";
 
 /// Where the data disk is mounted.
 const DATA: &str = "/data";
+
+/// A new data disk has the directories of one writable layer (tools/make-guest): to rename them is less work than to make others.
+const SPARE: &str = "/data/spare";
+
+/// A data disk is large and almost empty. Reading all its bitmaps in the background, a tree of all its metadata to check each block
+/// number against, and zeroing inode tables are for disks that are otherwise: here they would cost more than everything else
+/// a container's start does on it.
+const DATA_OPTIONS: &CStr = c"no_prefetch_block_bitmaps,noblock_validity,noinit_itable";
 
 /// Where the writable layer of a read-only container is mounted while its root is put together.
 const SCRATCH: &str = "/c";
@@ -41,17 +49,17 @@ pub struct Root {
     layers: Vec<Layer>,
 }
 
-/// Neither is worth its time at each start: a map of the file system's own blocks, to check every allocation against;
-/// a thread that goes through all groups of a disk that was formatted in full.
-const DATA_OPTIONS: &CStr = c"noblock_validity,noinit_itable,no_prefetch_block_bitmaps";
-
 impl DataDisk {
     /// The disk with this device file.
     pub fn new(device: String) -> Self {
         Self { device, mounted: false }
     }
 
-    fn mount(&mut self) -> Result<(), Failure> {
+    /// Mounts it, if it is not.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mount(&mut self) -> Result<(), Failure> {
         if !self.mounted {
             // The atime of files in the writable layer is overlayfs's affair; directories above it need none.
             mount::mount(&*self.device, DATA, c"ext4", MountFlags::NOATIME, DATA_OPTIONS).map_err(
@@ -130,7 +138,10 @@ fn writable(
 ) -> Result<OwnedFd, Failure> {
     data.mount()?;
     let base = format!("{DATA}/{}", container.id);
-    make_directory(&base)?;
+    // Fails once it is used, and where a container is started again.
+    if fs::renameat(CWD, SPARE, CWD, &*base).is_err() {
+        make_directory(&base)?;
+    }
     overlay(layers, &base, user_namespace)
 }
 
@@ -150,19 +161,26 @@ fn scratch(layers: &[Layer], user_namespace: Option<&UserNamespace>) -> Result<O
 /// Index, metacopy, xino and redirect_dir stay at the kernel's defaults, which are off: a writable layer must stay a plain one
 /// that other kernels and a helper VM can read.
 fn overlay(layers: &[Layer], base: &str, user_namespace: Option<&UserNamespace>) -> Result<OwnedFd, Failure> {
-    make_directory(&format!("{base}/upper"))?;
-    make_directory(&format!("{base}/work"))?;
+    for name in ["upper", "work"] {
+        let path = format!("{base}/{name}");
+        make_directory(&path)?;
+        if let Some(namespace) = user_namespace {
+            let owner = namespace.outside(0);
+            fs::chown(&*path, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)))
+                .map_err(|error| Failure::internal(format_args!("cannot give {path} away"), error))?;
+        }
+    }
     let mut shifted = Shifted { user_namespace, count: 0 };
     let mut build = || {
         let context = mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         mount::fsconfig_set_string(&context, c"source", c"overlay")?;
+        // First, while the path is not covered by shifted layers.
+        mount::fsconfig_set_string(&context, c"upperdir", format!("{base}/upper"))?;
+        mount::fsconfig_set_string(&context, c"workdir", format!("{base}/work"))?;
         for layer in layers.iter().rev() {
             mount::fsconfig_set_string(&context, c"lowerdir+", shifted.path(layer.path())?)?;
         }
         mount::fsconfig_set_string(&context, c"lowerdir+", shifted.path(SKELETON.to_owned())?)?;
-        let base = shifted.path(base.to_owned())?;
-        mount::fsconfig_set_string(&context, c"upperdir", format!("{base}/upper"))?;
-        mount::fsconfig_set_string(&context, c"workdir", format!("{base}/work"))?;
         mount::fsconfig_create(&context)?;
         mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };

@@ -24,6 +24,8 @@ use crate::{
 pub struct Skeleton {
     privileged: bool,
     user_namespace: bool,
+    /// Whether its network is a namespace of its own, and not the guest's.
+    own_network: bool,
     masked: Vec<String>,
     read_only: Vec<String>,
     sysctls: Vec<(String, String)>,
@@ -36,6 +38,7 @@ impl Default for Skeleton {
         Self {
             privileged: false,
             user_namespace: false,
+            own_network: false,
             masked: owned(defaults::MASKED_PATHS),
             read_only: owned(defaults::READ_ONLY_PATHS),
             sysctls: defaults::SYSCTLS.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
@@ -49,6 +52,8 @@ impl From<&Container> for Skeleton {
         Self {
             privileged: container.privileged,
             user_namespace: container.user_namespace,
+            // Its root would have no rights over the guest's.
+            own_network: container.user_namespace,
             masked: container.masked_paths.iter().filter(|path| covers(path)).cloned().collect(),
             read_only: container.read_only_paths.iter().filter(|path| covers(path)).cloned().collect(),
             sysctls: container.sysctls.clone(),
@@ -67,15 +72,30 @@ pub const FILES: &str = "/dev/.hull";
 
 const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Namespaces of every container but that of its cgroup, which is made by [`Step::CgroupNamespace`]: a clone's would be rooted
-/// at its parent's cgroup.
+/// Namespaces that a container has beside that of its PIDs.
 pub const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
 impl Skeleton {
     /// Whether it has a user namespace of its own.
     pub fn has_user_namespace(&self) -> bool {
         self.user_namespace
+    }
+
+    /// Whether its network is the guest's.
+    pub fn has_guest_network(&self) -> bool {
+        !self.own_network
+    }
+
+    /// Takes a network namespace of its own.
+    pub fn separate_network(&mut self) {
+        self.own_network = true;
+    }
+
+    /// The namespaces that its first process makes for itself, beside the agent where there is more than one CPU. Only its PID
+    /// namespace it must be born in.
+    fn new_namespaces(&self) -> i32 {
+        if self.own_network { NAMESPACES } else { NAMESPACES & !libc::CLONE_NEWNET }
     }
 
     /// The steps that put it together.
@@ -88,8 +108,9 @@ impl Skeleton {
             // Whoever made the namespace is nobody in it, if with all rights.
             steps.push(Step::User { uid: Uid::ROOT, gid: Gid::ROOT });
         }
-        steps.extend([Step::CgroupNamespace, Step::Umask(0), Step::Loopback]);
+        steps.extend([Step::Unshare(self.new_namespaces()), Step::Umask(0), Step::Loopback]);
         steps.push(file_system("proc", "/proc", LOCKED, ""));
+        steps.push(Step::ShowNamespaces { network: self.own_network });
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
         steps.push(file_system("sysfs", "/sys", LOCKED | writable, ""));

@@ -90,8 +90,10 @@ pub enum Target {
 pub enum Step {
     /// `umask`.
     Umask(u32),
-    /// Makes the current cgroup the root of what is seen of the tree.
-    CgroupNamespace,
+    /// Leaves these kinds of namespaces (`CLONE_NEW*`) for new ones.
+    Unshare(i32),
+    /// Gives the mount namespace to the agent, and that of the network if it is a new one, by what this `/proc` has of them.
+    ShowNamespaces { network: bool },
     /// Enters namespaces (`CLONE_NEW*`) of the process behind a pidfd.
     Enter { pidfd: RawFd, kinds: i32 },
     /// `mount(2)`.
@@ -191,7 +193,18 @@ impl Step {
             Self::Umask(mask) => {
                 process::umask(Mode::from_raw_mode(*mask));
             }
-            Self::CgroupNamespace => sys::unshare_cgroup()?,
+            Self::Unshare(kinds) => sys::unshare(*kinds)?,
+            Self::ShowNamespaces { network } => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let open = |path| fs::openat(CWD, path, flags, Mode::empty());
+                let mounts = open(c"/proc/self/ns/mnt")?;
+                if *network {
+                    let network = open(c"/proc/self/ns/net")?;
+                    give(NAMESPACES, &[mounts.as_fd(), network.as_fd()])?;
+                } else {
+                    give(NAMESPACES, &[mounts.as_fd()])?;
+                }
+            }
             Self::Enter { pidfd, kinds } => sys::enter_namespaces(*pidfd, *kinds)?,
             Self::Mount { source, path, kind, flags, options, target } => {
                 let attempt = || mount::mount(&**source, &**path, &**kind, *flags, &**options);
@@ -372,14 +385,28 @@ fn open_terminal(path: &CStr, columns: u16, rows: u16) -> Result<RawFd, Fault> {
     let master = fs::openat(CWD, path, flags, Mode::empty())?;
     let terminal = sys::terminal_peer(master.as_fd())?;
     sys::set_window_size(master.as_fd(), columns, rows)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    give(TERMINAL, &[master.as_fd()])?;
+    Ok(terminal)
+}
+
+/// What a message to the agent brings: a terminal's master.
+pub const TERMINAL: u8 = b't';
+
+/// What a message to the agent brings: namespaces.
+pub const NAMESPACES: u8 = b'n';
+
+/// How many files a message brings at most.
+pub const GIVEN: usize = 2;
+
+/// Gives files to the agent.
+fn give(what: u8, files: &[BorrowedFd<'_>]) -> Result<(), Fault> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = [master.as_fd()];
-    if !control.push(SendAncillaryMessage::ScmRights(&files)) {
+    if !control.push(SendAncillaryMessage::ScmRights(files)) {
         return Err(Errno::NOBUFS.into());
     }
-    net::sendmsg(borrow(SOCKET), &[io::IoSlice::new(b"t")], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(terminal)
+    net::sendmsg(borrow(SOCKET), &[io::IoSlice::new(&[what])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// Makes a directory or an empty file with its parents. Links are followed, a dangling one to what it names.
@@ -468,7 +495,8 @@ impl fmt::Display for Step {
         let show = |text: &Text| text.to_string_lossy().into_owned();
         match self {
             Self::Umask(_) => write!(f, "set the file mode mask"),
-            Self::CgroupNamespace => write!(f, "make the cgroup namespace"),
+            Self::Unshare(_) => write!(f, "make the namespaces of a container"),
+            Self::ShowNamespaces { .. } => write!(f, "show the namespaces"),
             Self::Enter { .. } => write!(f, "enter the container's namespaces"),
             Self::Mount { path, kind, .. } if kind.is_empty() => write!(f, "mount {}", show(path)),
             Self::Mount { path, kind, .. } => write!(f, "mount {} on {}", show(kind), show(path)),

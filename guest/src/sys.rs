@@ -219,10 +219,10 @@ pub fn enter_namespaces(pidfd: RawFd, kinds: i32) -> Result<()> {
     unsafe { call(libc::SYS_setns, [pidfd as usize, kinds as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// Leaves the current cgroup namespace for a new one rooted where this process is.
-pub fn unshare_cgroup() -> Result<()> {
-    // SAFETY: no pointers; nothing else depends on the cgroup namespace.
-    unsafe { call(libc::SYS_unshare, [libc::CLONE_NEWCGROUP as usize, 0, 0, 0, 0, 0]) }.map(drop)
+/// Leaves the given kinds (`CLONE_NEW*`) of namespaces for new ones.
+pub fn unshare(kinds: i32) -> Result<()> {
+    // SAFETY: no pointers; a child shares none of what this changes.
+    unsafe { call(libc::SYS_unshare, [kinds as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// Makes the mount at a path read-only and leaves its other flags as they are.

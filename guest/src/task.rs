@@ -10,7 +10,7 @@ use rustix::{
 };
 
 use crate::{
-    child::{Child, Progress},
+    child::{Child, News, Progress},
     failure::Failure,
     process,
     stdio::Stdio,
@@ -35,6 +35,9 @@ pub struct Task {
     child: Option<Child>,
     /// What it is to be; needed to explain failures, emptied when it runs.
     process: Box<Process>,
+    /// Namespaces of a container that this is the first process of. While somebody holds them, the process does not have to
+    /// wait for their end, which takes long, before its own is seen.
+    namespaces: Vec<OwnedFd>,
     failure: Option<Failure>,
     /// How it ended, and when its output was last heard of.
     ended: Option<(ExitStatus, u64)>,
@@ -51,7 +54,8 @@ impl Task {
         pidfd: OwnedFd,
     ) -> Self {
         let pid = child.pid();
-        Self { id, container, stdio, pid, pidfd, child: Some(child), process, failure: None, ended: None }
+        let (namespaces, child) = (Vec::new(), Some(child));
+        Self { id, container, stdio, pid, pidfd, child, process, namespaces, failure: None, ended: None }
     }
 
     /// Readable when it has ended.
@@ -70,13 +74,15 @@ impl Task {
             let Some(child) = &self.child else { return false };
             match child.receive() {
                 Err(_) => return false,
-                Ok(Some(terminal)) => {
-                    if let Err(error) = self.stdio.set_terminal(terminal) {
+                Ok(News::Terminal(files)) => {
+                    let terminal = files.into_iter().next().ok_or(Errno::BADF);
+                    if let Err(error) = terminal.and_then(|terminal| self.stdio.set_terminal(terminal)) {
                         self.failure = Some(Failure::internal("cannot take the terminal", error));
-                        self.signal(9);
+                        self.signal(libc::SIGKILL as u8);
                     }
                 }
-                Ok(None) => break,
+                Ok(News::Namespaces(files)) => self.namespaces = files,
+                Ok(News::Left) => break,
             }
         }
         let Some(child) = self.child.take() else { return false };

@@ -340,18 +340,66 @@ fn a_shutdown_ends_everything_and_rubbish_is_fatal() {
 }
 
 #[test]
-fn tiny() {
+fn a_user_namespace_shifts_ids_and_shows_files_as_ever() {
     if !possible() {
         return;
     }
     let mut guest = Guest::boot();
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    let mut container = guest.container("e1");
-    container.files = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]
-        .map(|path| File { path: path.to_owned(), content: "x".to_owned() })
-        .to_vec();
-    guest
-        .run(1, container, Process { args: vec!["true".to_owned()], ..shell("") }, ALL)
-        .unwrap_or_else(|failed| panic!("{failed:?}"));
-    guest.await_exit(1);
+    let script = "cat /proc/self/uid_map; stat -c '%u %g %a' /bin/busybox /etc/passwd; id; touch /mine; stat -c %u /mine
+        echo also > /dev/stdout; grep CapEff /proc/self/status; ls -l /dev/null | cut -c 1-10; echo > /dev/null
+        mount -t tmpfs t /mnt || echo no; hostname; cat /etc/hosts; ulimit -n; mknod /x b 1 1 || echo no devices";
+    let process = Process {
+        capabilities: 0xa804_25fb | 1 << 21,
+        rlimits: vec![hull_protocol::Rlimit { resource: 7, soft: 12_345, hard: 12_345 }],
+        ..shell(script)
+    };
+    for round in 0..2 {
+        let mut container = guest.container("ab");
+        container.user_namespace = true;
+        container.sysctls.remove(0);
+        container.files = vec![File { path: "/etc/hosts".to_owned(), content: "there\n".to_owned() }];
+        let mut ends =
+            guest.run(round, container, process.clone(), ALL).unwrap_or_else(|failed| panic!("{failed:?}"));
+        let (output, errors) = (ends.output(), ends.errors());
+        let mut lines = output.lines();
+        let map: Vec<u32> = lines.next().unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+        assert!(map[0] == 0 && map[1] >= 65536 && map[2] == 65536, "{map:?}");
+        let rest: Vec<_> = lines.collect();
+        assert_eq!(
+            rest,
+            [
+                "0 0 755",
+                "0 0 644",
+                "uid=0(root) gid=0(root) groups=0(root)",
+                "0",
+                "also",
+                "CapEff:\t00000000a82425fb",
+                "crw-rw-rw-",
+                "no",
+                "box",
+                "there",
+                "12345",
+                "no devices"
+            ],
+            "{errors}"
+        );
+        assert_eq!(guest.await_exit(round), exited(round, ExitStatus::Code(0)));
+    }
+    let mut container = guest.container("cd");
+    container.user_namespace = true;
+    container.read_only = true;
+    container.sysctls.remove(0);
+    guest.run(10, container, shell("exec sleep 100"), &[]).unwrap_or_else(|failed| panic!("{failed:?}"));
+    let process = Process {
+        user: "web".to_owned(),
+        terminal: Some(WindowSize { columns: 80, rows: 24 }),
+        ..shell("id; tty; echo > /dev/tty; echo fine > /dev/stdout; touch /x 2>&1 | grep -c Read-only")
+    };
+    let mut ends =
+        guest.exec(11, "cd", process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
+    assert_eq!(
+        ends.output(),
+        "uid=33(web) gid=34(www) groups=29(audio),34(www)\r\n/dev/pts/0\r\n\r\nfine\r\n1\r\n"
+    );
+    assert_eq!(guest.await_exit(11), exited(11, ExitStatus::Code(0)));
 }

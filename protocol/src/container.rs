@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// A container: a root file system, limits and what its processes may see.
 ///
-/// Its namespaces are always new ones (mount, PID, network, IPC, UTS, cgroup; user when [`Container::user_namespace`]).
+/// Its namespaces are always its own (mount, PID, network, IPC, UTS, cgroup; user when [`Container::user_namespace`]). The network of
+/// the first in a guest is the guest's own, which nobody else there uses, unless it has a user namespace.
 /// One whose masked and read-only paths, `shm_size` and sysctls are those of [`crate::defaults`] starts sooner than others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

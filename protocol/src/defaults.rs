@@ -23,7 +23,8 @@ pub const MASKED_PATHS: &[&str] = &[
 pub const READ_ONLY_PATHS: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Kernel parameters of a container with a network of its own: anybody may `ping` and bind low ports.
+/// Kernel parameters of a container with a network of its own: anybody may `ping` and bind low ports. Not the first for one with a
+/// user namespace, which has no groups of such numbers.
 pub const SYSCTLS: &[(&str, &str)] =
     &[("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
 

@@ -54,8 +54,7 @@ pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
         files: network_files(&config.hostname),
         limits: Limits {
             memory: (host_config.memory > 0).then_some(host_config.memory),
-            cpu_millis: (host_config.nano_cpus > 0)
-                .then(|| u32::try_from(host_config.nano_cpus.div_ceil(1_000_000)).unwrap_or(u32::MAX)),
+            cpu_millis: cpu_limit(host_config.nano_cpus),
             pids: host_config.pids_limit,
         },
         masked_paths: host_config.masked_paths.clone(),
@@ -65,6 +64,13 @@ pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
         shm_size: host_config.shm_size,
         sysctls: defaults::SYSCTLS.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
     }
+}
+
+/// What the guest has to see to. The VM has as many CPUs as the limit, rounded up ([`super::sizing`]): a whole number is no limit there.
+fn cpu_limit(nano_cpus: u64) -> Option<u32> {
+    const CPU: u64 = 1_000_000_000;
+    (!nano_cpus.is_multiple_of(CPU))
+        .then(|| u32::try_from(nano_cpus.div_ceil(CPU / 1000)).unwrap_or(u32::MAX))
 }
 
 fn tmpfs(path: &str, options: &str) -> Mount {

@@ -46,7 +46,12 @@ impl Printed {
         let (mut state, _) = self.0.1.wait_timeout_while(state, PATIENCE, waiting).expect("what was printed");
         match position(&state) {
             Some(at) => drop(state.bytes.drain(..at + text.len())),
-            None => panic!("no {text:?} in {:?}", String::from_utf8_lossy(&state.bytes)),
+            None => {
+                let printed = String::from_utf8_lossy(&state.bytes).into_owned();
+                // Its reader goes on.
+                drop(state);
+                panic!("no {text:?} in {printed:?}");
+            }
         }
     }
 

@@ -112,7 +112,7 @@ impl Guest {
             data = loops[2],
         );
         let agent = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
+            .args(["--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", &script])
             .stdin(Streams::null())
             .spawn()
             .unwrap();

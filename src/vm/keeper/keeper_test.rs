@@ -332,6 +332,34 @@ fn a_container_ends_with_the_front_end_it_is_tied_to() {
 }
 
 #[test]
+fn after_a_stop_a_reader_has_a_while_to_take_the_rest_and_not_for_ever() {
+    // More than a pipe has room for.
+    let data = vec![b'x'; 256 << 10];
+    for reads in [true, false] {
+        let mut plan = Plan::new();
+        if reads {
+            plan.limits.reader = PATIENCE;
+        }
+        let mut world = plan.begin();
+        let mut stdout = world.attach(Stream::Stdout);
+        let [_stdin, mut out, err] = world.started();
+        let sent = data.clone();
+        let writer = std::thread::spawn(move || out.write_all(&sent));
+        world.ask(&ClientMessage::Stop { signal: None, timeout: None });
+        assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 15 });
+        drop(err);
+        world.exit(ExitStatus::Signal(15));
+        if reads {
+            let mut received = Vec::new();
+            stdout.read_to_end(&mut received).unwrap();
+            assert_eq!(received.len(), data.len());
+        }
+        assert_eq!(world.stops().0.ending.code(), 143);
+        writer.join().unwrap().unwrap();
+    }
+}
+
+#[test]
 fn a_process_that_ignores_the_stop_signal_is_killed() {
     let mut world = Plan::new().begin();
     let streams = world.started();
