@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hull_protocol::{
-    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId, Stdio as Ports,
+    AGENT_PORT, AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId,
+    Stdio as Ports,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -35,6 +36,7 @@ use crate::{
     user::User,
     user_namespace::UserNamespace,
     views::Views,
+    wake,
 };
 
 /// Where the guest's things are.
@@ -102,15 +104,16 @@ enum Preparation {
     DataDisk,
 }
 
+fn watch(epoll: &OwnedFd, control: &Control) -> rustix::io::Result<()> {
+    epoll::add(epoll, control.socket(), EventData::new_u64(CONTROL), EventFlags::IN)
+}
+
 impl Agent {
     /// Connects to the host.
     pub fn new(place: Place, first_instruction_ns: u64) -> Self {
         let control = Control::open(&place.host, first_instruction_ns);
         let epoll = epoll::create(CreateFlags::CLOEXEC)
-            .and_then(|epoll| {
-                let data = EventData::new_u64(CONTROL);
-                epoll::add(&epoll, control.socket(), data, EventFlags::IN).map(|()| epoll)
-            })
+            .and_then(|epoll| watch(&epoll, &control).map(|()| epoll))
             .unwrap_or_else(|error| control.fatal(&format!("cannot wait for events: {error}")));
         Self {
             host: place.host,
@@ -166,6 +169,26 @@ impl Agent {
         }
     }
 
+    /// Does what can be done before it is known for which container, and waits for the host to come back. A snapshot is
+    /// taken meanwhile, and what goes on here goes on in each copy of this guest.
+    fn rest(&mut self) {
+        while !self.preparations.is_empty() {
+            self.prepare();
+        }
+        let resumed = self.host.listen(AGENT_PORT).and_then(|listener| {
+            self.control.send(&AgentMessage::Resting);
+            Control::accept(&listener)
+        });
+        match resumed {
+            // The old connection goes, and with it its place in the epoll set.
+            Ok(control) => self.control = control,
+            Err(error) => self.control.fatal(&format!("cannot listen for the host: {error}")),
+        }
+        if let Err(error) = watch(&self.epoll, &self.control) {
+            self.control.fatal(&format!("cannot wait for events: {error}"));
+        }
+    }
+
     /// Until when to wait for events.
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
@@ -207,6 +230,10 @@ impl Agent {
                     task.stdio.resize(size);
                 }
                 return;
+            }
+            HostMessage::Rest => return self.rest(),
+            HostMessage::Wake { seed, realtime_ns } => {
+                return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
             }
             HostMessage::Shutdown => return self.begin_shutdown(),
         };

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    host::{Host, await_connected},
+    host::{Host, Listener, await_connected},
     power, sys,
 };
 
@@ -62,6 +62,15 @@ impl Control {
                 power::reset();
             }
         };
+        Self::greeting(socket, first_instruction_ns)
+    }
+
+    /// Takes a connection that the host made, and says hello.
+    pub fn accept(listener: &Listener) -> io::Result<Self> {
+        Ok(Self::greeting(listener.accept()?, sys::monotonic()))
+    }
+
+    fn greeting(socket: OwnedFd, first_instruction_ns: u64) -> Self {
         LAST_WORD.store(socket.as_raw_fd(), Ordering::Relaxed);
         let mut control = Self { socket, decoder: Decoder::default(), drained: false, greeted: false };
         control.send(&AgentMessage::Hello {
@@ -161,7 +170,7 @@ pub fn last_word(message: &str) {
     if file >= 0
         && let Ok(frame) = encode(&AgentMessage::Fatal { message: message.to_owned() })
     {
-        // SAFETY: the connection is never closed once it is stored there.
+        // SAFETY: a connection is closed only after another is stored there.
         let _ = send_all(unsafe { BorrowedFd::borrow_raw(file) }, &frame);
     }
     let line = format!("hull-agent: {message}\n");

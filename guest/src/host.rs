@@ -8,9 +8,9 @@ use rustix::{
     fd::OwnedFd,
     io::{self, Errno},
     net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with,
         addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque},
-        connect, socket_with,
+        bind, connect, listen, socket_with,
     },
     time::Timespec,
 };
@@ -70,6 +70,51 @@ impl Host {
         match connected {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Listens on a port of the guest; behind Unix sockets that is the path with `.guest.N` appended.
+    ///
+    /// # Errors
+    /// When there is no socket to be had, or the port is taken.
+    pub fn listen(&self, port: u32) -> io::Result<Listener> {
+        let socket = match self {
+            Self::Vsock => {
+                let family = AddressFamily::VSOCK;
+                let cid = u32::MAX; // VMADDR_CID_ANY
+                let address = VsockAddress { family: family.as_raw(), reserved: 0, port, cid, zero: [0; 4] };
+                let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+                bind(&socket, &address)?;
+                socket
+            }
+            Self::Unix(path) => {
+                let address = SocketAddrUnix::new(format!("{path}.guest.{port}"))?;
+                let socket =
+                    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+                bind(&socket, &address)?;
+                socket
+            }
+        };
+        listen(&socket, 1)?;
+        Ok(Listener(socket))
+    }
+}
+
+/// A place where the host connects to.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+impl Listener {
+    /// Waits for the host and takes its connection. The socket does not block.
+    ///
+    /// # Errors
+    /// When there is no socket to be had.
+    pub fn accept(&self) -> io::Result<OwnedFd> {
+        loop {
+            match accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Err(Errno::INTR) => {}
+                other => return other,
+            }
         }
     }
 }

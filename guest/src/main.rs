@@ -43,6 +43,7 @@ mod task;
 mod user;
 mod user_namespace;
 mod views;
+mod wake;
 
 use std::ffi::{CStr, c_char, c_int};
 

@@ -56,6 +56,16 @@ pub enum HostMessage {
         /// The new size.
         size: WindowSize,
     },
+    /// Prepares what a container will need, listens on [`crate::AGENT_PORT`] of the guest, says [`AgentMessage::Resting`] and waits: here a
+    /// snapshot is taken. The next connection is to that port, and begins as the first did.
+    Rest,
+    /// The first request after a rest: the guest is a copy of another, and some time has passed.
+    Wake {
+        /// Random bytes, in hexadecimal, that no other copy is given.
+        seed: String,
+        /// The host's `CLOCK_REALTIME`, in nanoseconds.
+        realtime_ns: u64,
+    },
     /// Ends every process, writes everything to the data disk and unmounts it; answered by [`AgentMessage::Stopped`].
     Shutdown,
 }
@@ -82,6 +92,8 @@ pub enum AgentMessage {
         #[serde(default)]
         ready_ns: u64,
     },
+    /// The answer to [`HostMessage::Rest`], the last message of its connection.
+    Resting,
     /// The process was executed (`execve` succeeded).
     Started {
         /// The process.

@@ -178,7 +178,11 @@ pub fn measure(
 
 fn run_once(plan: &Plan, samples: Option<&Path>) -> anyhow::Result<Round> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["run", "--rm", "--timings=json"]).args(&plan.options).arg(&plan.image).args(&plan.command);
+    command
+        .args(["run", "--rm", "--no-template", "--timings=json"])
+        .args(&plan.options)
+        .arg(&plan.image)
+        .args(&plan.command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     if let Some(samples) = samples {
         command.env(PROFILE_VARIABLE, samples);

@@ -173,5 +173,5 @@ pub fn restart(store: &Store, name: &str, tied: bool) -> Result<Option<Channel>>
     let lock = lock_idle(store, &folder)?;
     let state = folder.state()?;
     folder.write_state(&State { status: Status::Starting, error: String::new(), ..state })?;
-    start::start(&folder, lock, tied).map(Some)
+    start::start(&folder, lock, tied, true).map(Some)
 }

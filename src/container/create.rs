@@ -6,13 +6,12 @@ use oci_spec::image::ImageConfiguration;
 use super::{
     Config, ContainerName, Description, HostConfig,
     capability::Capabilities,
-    disk,
     error::{Error, Result},
     limits, process, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
 };
-use crate::{assets::Assets, image::Image, vm::timestamp};
+use crate::{image::Image, vm::timestamp};
 
 /// What is asked of a new container. Of `config` everything that is unset is the image's.
 #[derive(Debug, Clone, Default)]
@@ -62,9 +61,6 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         config,
         host_config,
     };
-    let template = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
-    let template = template.map_err(Error::missing)?;
-    disk::make(&template, &claim.folder.file("data.img"))?;
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })
 }

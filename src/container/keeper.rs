@@ -10,12 +10,15 @@ use std::{
 use hull_arch::quirks::Quirks;
 
 use super::{
-    ContainerId, Description, Error, Result,
-    machine::{Machine, machine},
+    ContainerId, Description, Error, Result, disk,
+    machine::{Machine, Parts, machine},
     process, signal,
+    sizing::{Host, VmSize},
     state::{Folder, Lock, State, Status, Store},
+    template::Template,
 };
 use crate::{
+    assets::Assets,
     image,
     vm::{
         control::{KeeperMessage, Timings},
@@ -44,6 +47,8 @@ pub struct Arguments {
     pub lock: RawFd,
     /// The container ends with the front end.
     pub tied: bool,
+    /// Its VM may go on from a template.
+    pub template: bool,
 }
 
 /// Keeps the container until it has ended.
@@ -58,7 +63,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let folder = Folder::new(&store.containers(), arguments.id);
     let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
     let record = Recorder { store, folder, description, state: State::default(), _lock: lock };
-    match record.prepare(arguments.tied) {
+    match record.prepare(arguments.tied, arguments.template) {
         Ok(prepared) => prepared.run(record, front_end, keeper_ns),
         Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
     }
@@ -152,7 +157,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn prepare(&self, tied: bool) -> Result<Prepared> {
+    fn prepare(&self, tied: bool, template: bool) -> Result<Prepared> {
         let (folder, description) = (&self.folder, &self.description);
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
@@ -161,10 +166,11 @@ impl Recorder {
         let console = launch::console().map_err(keeper)?;
         let image = image::Store::open()?.find(&description.image.to_string())?;
         let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
-        let path = folder.file("data.img");
-        let data_disk =
-            File::options().read(true).write(true).open(&path).map_err(Error::file("cannot open", &path))?;
-        let machine = machine(&image, &description.host_config, data_disk, &console.1)?;
+        let size = Host::this().vm_size(&description.host_config)?;
+        let (data_disk, snapshot) = self.data_disk(size, template)?;
+        let restored = snapshot.is_some();
+        let layers = image.open_layers()?;
+        let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
         let config = &description.config;
         let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
         let task = Task {
@@ -175,9 +181,33 @@ impl Recorder {
             stop_signal,
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
             keep_disk: !description.host_config.auto_remove,
+            restored,
             tied,
         };
         Ok(Prepared { task, machine, console, log, listener, signals })
+    }
+
+    /// The container's data disk, and the snapshot that it belongs to. A container that was never started has none yet: it gets
+    /// a template's, or an empty one.
+    fn data_disk(&self, size: VmSize, template: bool) -> Result<(File, Option<File>)> {
+        let path = self.folder.file("data.img");
+        let open = || File::options().read(true).write(true).open(&path);
+        match open() {
+            Ok(disk) => return Ok((disk, None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::file("cannot open", &path)(error)),
+        }
+        // Without one the VM boots, and if that is what went wrong, says so.
+        let template = template.then(|| self.store.templates().get(size).ok()).flatten();
+        let (empty, snapshot) = match template {
+            Some(Template { snapshot, data_disk }) => (data_disk, Some(snapshot)),
+            None => {
+                let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
+                (empty.map_err(Error::missing)?, None)
+            }
+        };
+        disk::make(&empty, &path)?;
+        Ok((open().map_err(Error::file("cannot open", &path))?, snapshot))
     }
 
     /// The VM never was.

@@ -10,19 +10,17 @@ use std::{
 use hull_protocol::Extent;
 
 use super::{
-    HostConfig,
     error::{Error, Result},
-    sizing::Host,
+    sizing::VmSize,
 };
 use crate::{
     assets::Assets,
-    image::Image,
     vm::launch::Descriptors,
     vmm::config::{DeviceConfig, KernelKind, Start, VmmConfig},
 };
 
 /// Hull's own kernel and guest rootfs; what describes the devices and works round the host is the VMM's to add.
-const COMMAND_LINE: &str = "console=hvc0 root=/dev/vda rootfstype=erofs ro init=/init";
+pub const COMMAND_LINE: &str = "console=hvc0 root=/dev/vda rootfstype=erofs init=/init";
 /// The guest's address on vsock. Each VM has a vsock of its own, so all can have the same.
 const GUEST_CID: u32 = 3;
 /// Layers begin at multiples of this on the layer disk.
@@ -42,27 +40,44 @@ pub struct Machine {
     pub layers: Vec<Extent>,
 }
 
-/// Describes the VM of a container of this image.
+/// What a VM is made of, besides what is the same for all.
+pub struct Parts<'a> {
+    /// How large it is.
+    pub size: VmSize,
+    /// The layers of its image, lowest first.
+    pub layers: Vec<File>,
+    /// Its data disk.
+    pub data_disk: File,
+    /// The VM it goes on from; it boots if there is none.
+    pub snapshot: Option<File>,
+    /// Where its console goes.
+    pub console: &'a OwnedFd,
+}
+
+/// Describes a VM for containers.
 ///
 /// # Errors
 /// When a file cannot be opened; the message says what to do.
-pub fn machine(
-    image: &Image,
-    host_config: &HostConfig,
-    data_disk: File,
-    console: &OwnedFd,
-) -> Result<Machine> {
-    let size = Host::this().vm_size(host_config)?;
+pub fn machine(parts: Parts<'_>) -> Result<Machine> {
+    let Parts { size, layers: files, data_disk, snapshot, console } = parts;
     let failed = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
     let assets = Assets::find().map_err(Error::missing)?;
     let open = |path: PathBuf| Assets::open(&path).map_err(Error::missing);
     let mut descriptors = Descriptors::default();
     let kvm = descriptors.add(open_kvm()?);
-    let kernel = descriptors.add(open(assets.kernel())?);
+    let start = match snapshot {
+        Some(snapshot) => Start::Snapshot { file: descriptors.add(snapshot) },
+        None => Start::Boot {
+            kernel: descriptors.add(open(assets.kernel())?),
+            initrd: None,
+            command_line: COMMAND_LINE.to_owned(),
+            kernel_kind: KernelKind::Hull,
+        },
+    };
     let output = descriptors.add(console.as_fd().try_clone_to_owned().map_err(failed)?);
     let rootfs = descriptors.add(open(assets.rootfs())?);
     let (mut layers, mut extents, mut offset) = (Vec::new(), Vec::new(), 0);
-    for file in image.open_layers()? {
+    for file in files {
         let length = file.metadata().map_err(failed)?.len().next_multiple_of(LAYER_ALIGNMENT);
         extents.push(Extent { offset, length });
         offset += length;
@@ -79,12 +94,7 @@ pub fn machine(
         kvm,
         vcpus: size.vcpus,
         memory: size.memory,
-        start: Start::Boot {
-            kernel,
-            initrd: None,
-            command_line: COMMAND_LINE.to_owned(),
-            kernel_kind: KernelKind::Hull,
-        },
+        start,
         devices: vec![
             DeviceConfig::Console { input: None, output },
             disk(rootfs, true, "rootfs"),

@@ -21,6 +21,7 @@ pub mod signal;
 mod sizing;
 mod start;
 pub mod state;
+pub mod template;
 
 pub use config::{Config, Description, HostConfig, Ulimit};
 pub use create::{Created, Request, create};

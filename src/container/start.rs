@@ -15,11 +15,11 @@ use super::{
 use crate::vmm::channel::Channel;
 
 /// Starts a keeper for this container, which is in [`super::state::Status::Starting`], and gives the keeper's
-/// connection. With `tied` the container ends when the connection does.
+/// connection. With `tied` the container ends when the connection does; with `template` its VM may go on from one.
 ///
 /// # Errors
 /// When the process is out of descriptors, or this program cannot be executed again.
-pub fn start(folder: &Folder, lock: Lock, tied: bool) -> Result<Channel> {
+pub fn start(folder: &Folder, lock: Lock, tied: bool, template: bool) -> Result<Channel> {
     let failed = |error: std::io::Error| Error::Keeper(format!("cannot be started: {error}"));
     let (near, far) = Channel::pair().map_err(failed)?;
     let far = OwnedFd::from(far);
@@ -41,9 +41,7 @@ pub fn start(folder: &Folder, lock: Lock, tied: bool) -> Result<Channel> {
         // Out of the front end's session: a Ctrl-C in its terminal, or the terminal's end, is not the keeper's business.
         command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
     }
-    if tied {
-        command.arg("--tied");
-    }
+    command.args(tied.then_some("--tied")).args(template.then_some("--template"));
     // It outlives this process, or ends with it and is reaped by the system: nobody waits for it here.
     command.spawn().map_err(failed)?;
     Ok(near)

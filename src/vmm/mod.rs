@@ -23,6 +23,8 @@ mod seccomp;
 mod snapshot;
 mod vcpu;
 
+pub use snapshot::cpu;
+
 use std::fs::File;
 use std::io::Read;
 use std::process::ExitCode;

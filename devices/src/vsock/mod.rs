@@ -80,6 +80,8 @@ pub struct Vsock {
     forgotten: bool,
     /// The guest has connections from before it was saved.
     lost_connections: bool,
+    /// It was told so and has not taken note: it would take a connection made now for one of them.
+    settling: bool,
     notifiers: Notifiers,
     poll: PollSet,
     queues: Option<Queues>,
@@ -121,6 +123,7 @@ impl Vsock {
             transmit_blocked: false,
             forgotten: false,
             lost_connections: false,
+            settling: false,
             notifiers,
             poll,
             queues: None,
@@ -211,6 +214,7 @@ impl Device for Vsock {
         self.refusals.clear();
         self.transmit_blocked = false;
         self.lost_connections = false;
+        self.settling = false;
         // The event loop sees to the sockets, before it sees the next driver.
         self.forgotten = true;
         self.notifiers.kick(0);

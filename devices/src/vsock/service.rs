@@ -34,7 +34,11 @@ impl Vsock {
                     self.notifiers.clear(1);
                     transmit = true;
                 }
-                EVENT => self.notifiers.clear(2),
+                EVENT => {
+                    self.notifiers.clear(2);
+                    // The driver has given the event's buffer back: it has done what the event asks for.
+                    self.settling = false;
+                }
                 token => self.notice(Token::from_number(token), events),
             }
         }
@@ -42,7 +46,9 @@ impl Vsock {
         if transmit || self.transmit_blocked {
             self.transmit(&mut queues);
         }
-        self.receive(&mut queues);
+        if !self.lost_connections && !self.settling {
+            self.receive(&mut queues);
+        }
         if self.transmit_blocked && self.refusals.len() < MAX_REFUSALS {
             self.notifiers.kick(1);
         }
@@ -279,9 +285,12 @@ impl Vsock {
             queues.event.push(chain, written as u32);
             if written == TRANSPORT_RESET.len() {
                 self.lost_connections = false;
+                self.settling = true;
                 break;
             }
         }
+        // Its answer is to be heard, not what was there before.
+        queues.event.arm();
         queues.event.notify();
     }
 }

@@ -19,13 +19,16 @@ pub struct Keeper {
     /// The container ends with the front end.
     #[arg(long)]
     tied: bool,
+    /// Its VM may go on from a template.
+    #[arg(long)]
+    template: bool,
 }
 
 impl Keeper {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { id, front_end, lock, tied } = self;
-        keeper::run(keeper::Arguments { id, front_end, lock, tied })?;
+        let Self { id, front_end, lock, tied, template } = self;
+        keeper::run(keeper::Arguments { id, front_end, lock, tied, template })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -44,6 +44,9 @@ pub struct Run {
     /// Print when each stage was reached, on standard error
     #[arg(long, value_name = "FORMAT", default_missing_value = "table", num_args = 0..=1, require_equals = true)]
     timings: Option<timings::Format>,
+    /// Boot a kernel instead of going on from a template
+    #[arg(long)]
+    no_template: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -76,7 +79,7 @@ impl Run {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
-        let channel = container::start(&folder, lock, tied)?;
+        let channel = container::start(&folder, lock, tied, !self.no_template)?;
         if self.detach {
             return Ok(match await_start(&channel)? {
                 Ok(()) => {

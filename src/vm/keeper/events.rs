@@ -1,11 +1,14 @@
 //! What the keeper does about what it hears.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use hull_protocol::{
     AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, Stdio, VERSION,
 };
-use rustix::{event::PollFlags, net::SocketFlags};
+use rustix::{
+    event::PollFlags,
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+};
 
 use super::{
     Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Output, PROCESS, Stage,
@@ -18,7 +21,7 @@ use crate::{
     },
     vmm::{
         channel::{Channel, Received},
-        control::VmmMessage,
+        control::{KeeperMessage as ToVmm, VmmMessage},
         monotonic_ns,
     },
 };
@@ -82,6 +85,9 @@ impl Keeper {
             VmmMessage::Running { started_ns, first_run_ns } => {
                 self.timings.vmm_ns = started_ns;
                 self.timings.first_run_ns = first_run_ns;
+                if self.task.restored {
+                    self.call_agent();
+                }
             }
             VmmMessage::Connection { port } => {
                 if let Some(connection) = descriptor
@@ -93,6 +99,20 @@ impl Keeper {
             // Nobody here asked for one.
             VmmMessage::Snapshot { .. } => {}
             VmmMessage::Exit(reason) => self.exit_reason = Some(reason),
+        }
+    }
+
+    /// Connects to the agent of a VM that was not booted.
+    fn call_agent(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let called = pair.map_err(std::io::Error::from).and_then(|(near, far)| {
+            self.vmm.control.send(&ToVmm::Connect { port: AGENT_PORT }, Some(far.as_fd()))?;
+            Ok(near)
+        });
+        match called {
+            Ok(connection) => self.agent = Some(Agent::new(connection)),
+            Err(error) => self.fail(&format!("cannot connect to the agent: {error}")),
         }
     }
 
@@ -213,6 +233,9 @@ impl Keeper {
         self.task.process.terminal = terminal;
         self.enter(Stage::Starting);
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
+        if self.task.restored {
+            self.tell_agent(&wake());
+        }
         self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
     }
 
@@ -345,4 +368,14 @@ impl Keeper {
             if self.stopping { self.kill() } else { self.stop(None, None) }
         }
     }
+}
+
+/// What a copy of a guest is to have of its own.
+fn wake() -> HostMessage {
+    let mut seed = [0; 32];
+    // As many as are asked for: fewer only come when more than 256 are.
+    let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let realtime_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    HostMessage::Wake { seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(), realtime_ns }
 }

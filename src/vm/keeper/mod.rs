@@ -68,6 +68,8 @@ pub struct Task {
     pub stop_timeout: i64,
     /// The data disk is wanted afterwards.
     pub keep_disk: bool,
+    /// The VM goes on from a snapshot: its agent is there and waits to be called.
+    pub restored: bool,
     /// Ends with its first front end.
     pub tied: bool,
 }

@@ -1,0 +1,172 @@
+//! Builds a template: boots a VM without layers, asks its agent to rest, and takes the snapshot.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use hull_arch::quirks::Quirks;
+use hull_protocol::{
+    AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, VERSION,
+    frame::{Decoder, encode},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use crate::{
+    assets::Assets,
+    container::{
+        disk,
+        error::{Error, Result},
+        machine::{Parts, machine},
+        sizing::VmSize,
+    },
+    vm::launch::{self, Vmm},
+    vmm::{
+        channel::Received,
+        control::{KeeperMessage, VmmMessage},
+    },
+};
+
+/// How long all of it may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Puts a template's files into this empty folder.
+pub fn build(folder: &Path, assets: &Assets, size: VmSize) -> Result<()> {
+    let disk_path = folder.join("data.img");
+    disk::make(&Assets::open(&assets.data_disk()).map_err(Error::missing)?, &disk_path)?;
+    let create = |path: &Path| {
+        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        file.map_err(Error::file("cannot make", path))
+    };
+    let data_disk = create(&disk_path)?;
+    let snapshot = create(&folder.join("snapshot"))?;
+    let console = launch::console().map_err(|error| failed(&error))?;
+    let parts = Parts { size, layers: Vec::new(), data_disk, snapshot: None, console: &console.1 };
+    let machine = machine(parts)?;
+    let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
+        .map_err(|error| failed(&error))?;
+    let mut builder = Builder {
+        vmm,
+        agent: None,
+        decoder: Decoder::default(),
+        snapshot,
+        deadline: Instant::now() + LIMIT * Quirks::detect().patience(),
+    };
+    let built = builder.run();
+    builder.vmm.process.kill();
+    builder.vmm.process.reap();
+    built
+}
+
+fn failed(reason: &dyn std::fmt::Display) -> Error {
+    Error::Keeper(format!("cannot build a template: {reason}"))
+}
+
+/// The other side of the VM that becomes the template.
+struct Builder {
+    vmm: Vmm,
+    agent: Option<OwnedFd>,
+    decoder: Decoder,
+    snapshot: File,
+    deadline: Instant,
+}
+
+impl Builder {
+    /// Goes on until the snapshot is written.
+    fn run(&mut self) -> Result<()> {
+        loop {
+            self.wait()?;
+            self.drain_console();
+            if self.hear_agent()? {
+                self.agent = None;
+                let file = self.snapshot.as_fd();
+                let asked = self.vmm.control.send(&KeeperMessage::Snapshot { resume: false }, Some(file));
+                asked.map_err(|error| failed(&error))?;
+            }
+            if self.hear_vmm()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until somebody says something.
+    fn wait(&self) -> Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let control = self.vmm.control.as_fd();
+        let mut sources = vec![
+            PollFd::from_borrowed_fd(control, PollFlags::IN),
+            PollFd::new(&self.vmm.console, PollFlags::IN),
+        ];
+        sources.extend(self.agent.as_ref().map(|agent| PollFd::new(agent, PollFlags::IN)));
+        match poll(&mut sources, Some(&left)) {
+            Ok(0) => Err(failed(&"the guest did not come up in time")),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// What the guest says on its console is for nobody, but must not fill the pipe.
+    fn drain_console(&self) {
+        let mut buffer = [0; 4096];
+        while rustix::io::read(&self.vmm.console, &mut buffer).is_ok_and(|count| count == buffer.len()) {}
+    }
+
+    /// Whether the snapshot is written.
+    fn hear_vmm(&mut self) -> Result<bool> {
+        loop {
+            match self.vmm.control.receive::<VmmMessage>().map_err(|error| failed(&error))? {
+                Received::Message(VmmMessage::Connection { port: AGENT_PORT }, Some(connection)) => {
+                    rustix::io::ioctl_fionbio(&connection, true).map_err(|error| failed(&error))?;
+                    self.agent = Some(connection);
+                }
+                Received::Message(VmmMessage::Snapshot { error: None }, _) => return Ok(true),
+                Received::Message(VmmMessage::Snapshot { error: Some(error) }, _) => {
+                    return Err(failed(&error));
+                }
+                Received::Message(VmmMessage::Exit(reason), _) => {
+                    return Err(failed(&format_args!("its VM ended: {reason:?}")));
+                }
+                Received::Message(..) => {}
+                Received::Nothing => return Ok(false),
+                Received::Closed => return Err(failed(&"its VMM ended")),
+            }
+        }
+    }
+
+    /// Whether the agent rests.
+    fn hear_agent(&mut self) -> Result<bool> {
+        let Some(agent) = &self.agent else { return Ok(false) };
+        let mut buffer = [0; 4096];
+        match rustix::io::read(agent, &mut buffer) {
+            Ok(0) => return Err(failed(&"its agent closed the connection")),
+            Ok(count) => self.decoder.push(&buffer[..count]),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        while let Some(message) = self.decoder.next().map_err(|error| failed(&error))? {
+            match message {
+                AgentMessage::Hello { version: VERSION, .. } => {
+                    for message in
+                        [HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME }, HostMessage::Rest]
+                    {
+                        let frame = encode(&message).map_err(|error| failed(&error))?;
+                        // A few bytes into an empty socket.
+                        rustix::io::write(agent, &frame).map_err(|error| failed(&error))?;
+                    }
+                }
+                AgentMessage::Resting => return Ok(true),
+                other => return Err(failed(&format_args!("its agent says {other:?}"))),
+            }
+        }
+        Ok(false)
+    }
+}
