@@ -41,6 +41,7 @@ fn limits_and_privileges_reach_the_agent() {
     let description = description(Config::default(), host_config);
     let limits = container(&description, Vec::new()).limits;
     assert_eq!(limits, Limits { memory: Some(64 << 20), cpu_millis: Some(1500), pids: Some(7) });
+    assert_eq!((cpu_limit(0), cpu_limit(2_000_000_000)), (None, None), "the VM has as many");
     let process = process(&description).unwrap();
     assert_eq!(process.capabilities, Capabilities::ALL.0);
     assert_eq!(process.cwd, "/");
