@@ -210,6 +210,19 @@ impl VirtQueue {
         })
     }
 
+    /// Asks the driver to notify of the next chain that it adds, however many are there already.
+    pub fn arm_for_more(&mut self) {
+        let next = self.ring.next_avail();
+        match self.ring.avail_idx(&*self.memory, Ordering::Acquire) {
+            Ok(added) => {
+                self.ring.set_next_avail(added.0);
+                self.arm();
+                self.ring.set_next_avail(next);
+            }
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
     /// Tells the driver that it need not notify.
     pub fn disarm(&mut self) {
         if self.broken.is_none()

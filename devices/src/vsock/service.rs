@@ -289,8 +289,8 @@ impl Vsock {
                 break;
             }
         }
-        // Its answer is to be heard, not what was there before.
-        queues.event.arm();
+        // Its answer is to be heard.
+        queues.event.arm_for_more();
         queues.event.notify();
     }
 }
