@@ -10,7 +10,7 @@ fn processes_cpus_and_memory_are_limited() {
     // A process too many is refused. The first process may take what is below the limit, but no more.
     let script = "cd /sys/fs/cgroup; cat cpu.max pids.max memory.max; nproc; \
                   dd if=/dev/zero of=/dev/null bs=4M count=1 2>/dev/null && echo fits; \
-                  (for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done); exec dd if=/dev/zero of=/dev/null bs=200M";
+                  (for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done); exec dd if=/dev/zero of=/dev/null bs=80M";
     let limits = ["-m", "64m", "--cpus", "0.9", "--pids-limit", "5"];
     let output =
         home.run(&[&["run", "--name", "big"], &limits[..], &["busybox", "sh", "-c", script]].concat());
