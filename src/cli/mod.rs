@@ -9,6 +9,7 @@ pub mod image;
 mod internal;
 mod output;
 mod table;
+mod template;
 pub mod terminal;
 mod vm;
 
@@ -37,6 +38,9 @@ enum Command {
     /// Work with plain VMs
     #[command(subcommand)]
     Vm(vm::Verb),
+    /// Work with the booted VMs that containers are started from
+    #[command(subcommand)]
+    Template(template::Verb),
     /// Measure what the boundary costs on this host
     #[command(subcommand)]
     Bench(bench::Verb),
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
         Command::Vm(verb) => verb.run(),
+        Command::Template(verb) => verb.run(),
         Command::Bench(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),

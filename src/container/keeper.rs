@@ -15,7 +15,7 @@ use super::{
     process, signal,
     sizing::{Host, VmSize},
     state::{Folder, Lock, State, Status, Store},
-    template::Template,
+    template::{Template, Templates},
 };
 use crate::{
     assets::Assets,
@@ -72,12 +72,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
 
 /// How long the keeper waits for the guest.
 fn limits() -> Limits {
-    let boot = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
-    let mut limits = Limits::default();
-    for limit in [&mut limits.boot, &mut limits.start, &mut limits.shutdown, &mut limits.kill] {
+    let mut limits = Limits { boot: boot_limit(), ..Limits::default() };
+    for limit in [&mut limits.start, &mut limits.shutdown, &mut limits.kill] {
         *limit *= Quirks::detect().patience();
     }
-    Limits { boot: boot.map_or(limits.boot, Duration::from_secs), ..limits }
+    limits
+}
+
+/// How long a guest may take to come up.
+pub fn boot_limit() -> Duration {
+    let seconds = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
+    seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
 }
 
 /// Closes what whoever ran the front end left open in it: a keeper that holds a pipe of theirs keeps them waiting.
@@ -198,7 +203,7 @@ impl Recorder {
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
         // Without one the VM boots, and if that is what went wrong, says so.
-        let template = template.then(|| self.store.templates().get(size).ok()).flatten();
+        let template = template.then(|| Templates::open().get(size, boot_limit()).ok()).flatten();
         let (empty, snapshot) = match template {
             Some(Template { snapshot, data_disk }) => (data_disk, Some(snapshot)),
             None => {

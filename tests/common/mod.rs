@@ -101,6 +101,7 @@ impl Home {
             .env_remove("HULL_STATE")
             .env("XDG_DATA_HOME", self.folder.path().join("data"))
             .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env("XDG_CACHE_HOME", cache())
             .env("TMPDIR", &self.temporary)
             .stdin(Stdio::null());
         command
@@ -223,4 +224,12 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Templates of VMs are kept here, for all tests of a user together: none is to wait for what another has built.
+fn cache() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    variable("XDG_CACHE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
 }

@@ -10,7 +10,7 @@ mod load;
 mod progress;
 mod pull;
 mod rmi;
-mod size;
+pub mod size;
 mod tag;
 mod tree;
 

@@ -12,7 +12,6 @@ use crate::{
     container::{
         ContainerId, ContainerName, Description,
         error::{Error, Result},
-        template::Templates,
     },
     image::{Digest, store::User},
 };
@@ -69,11 +68,6 @@ impl Store {
     /// Where the folders are.
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
-    }
-
-    /// The VMs that containers are started from.
-    pub fn templates(&self) -> Templates {
-        Templates::at(self.root.join("templates"))
     }
 
     fn names(&self) -> PathBuf {

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hull_arch::quirks::Quirks;
 use hull_protocol::{
     AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, VERSION,
     frame::{Decoder, encode},
@@ -35,11 +34,8 @@ use crate::{
     },
 };
 
-/// How long all of it may take.
-const LIMIT: Duration = Duration::from_secs(60);
-
 /// Puts a template's files into this empty folder.
-pub fn build(folder: &Path, assets: &Assets, size: VmSize) -> Result<()> {
+pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> Result<()> {
     let disk_path = folder.join("data.img");
     disk::make(&Assets::open(&assets.data_disk()).map_err(Error::missing)?, &disk_path)?;
     let create = |path: &Path| {
@@ -53,13 +49,8 @@ pub fn build(folder: &Path, assets: &Assets, size: VmSize) -> Result<()> {
     let machine = machine(parts)?;
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
         .map_err(|error| failed(&error))?;
-    let mut builder = Builder {
-        vmm,
-        agent: None,
-        decoder: Decoder::default(),
-        snapshot,
-        deadline: Instant::now() + LIMIT * Quirks::detect().patience(),
-    };
+    let mut builder =
+        Builder { vmm, agent: None, decoder: Decoder::default(), snapshot, deadline: Instant::now() + limit };
     let built = builder.run();
     builder.vmm.process.kill();
     builder.vmm.process.reap();

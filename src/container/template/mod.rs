@@ -15,15 +15,18 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    HostConfig,
     error::{Error, Result},
+    keeper::boot_limit,
     machine::COMMAND_LINE,
-    sizing::VmSize,
+    sizing::{Host, VmSize},
     state::Lock,
 };
 use crate::{assets::Assets, vm::timestamp, vmm::cpu};
@@ -66,20 +69,24 @@ pub struct About {
 }
 
 impl Templates {
-    /// Those in this folder, which is made when the first is built.
-    pub fn at(root: PathBuf) -> Self {
-        Self { root }
+    /// This user's: in `$XDG_CACHE_HOME/hull/templates`, or `~/.cache/hull/templates`. The folder is made when the first is
+    /// built.
+    pub fn open() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+        Self { root: cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("hull/templates") }
     }
 
-    /// The template for VMs of this size; built when there is none. Of several who want it, one builds.
+    /// The template for VMs of this size; built when there is none, in a VM that comes up within `limit`. Of several who
+    /// want it, one builds.
     ///
     /// # Errors
     /// When the VM does not come up, or the disk is full.
-    pub fn get(&self, size: VmSize) -> Result<Template> {
+    pub fn get(&self, size: VmSize, limit: Duration) -> Result<Template> {
         let assets = Assets::find().map_err(Error::missing)?;
         let (origin, inputs) = inputs(&assets)?;
         let id = id(size, &inputs);
-        if let Some(template) = self.open(&id) {
+        if let Some(template) = self.find(&id) {
             return Ok(template);
         }
         fs::DirBuilder::new()
@@ -89,15 +96,15 @@ impl Templates {
             .map_err(Error::file("cannot make folder", &self.root))?;
         let path = self.root.join(format!("{id}.lock"));
         let _lock = Lock::take(&path, true).map_err(Error::file("cannot lock", &path))?;
-        if let Some(template) = self.open(&id) {
+        if let Some(template) = self.find(&id) {
             return Ok(template);
         }
         self.remove_stale(&origin, &inputs);
         let unfinished = self.root.join(format!(".{id}"));
         remove(&unfinished)?;
         fs::create_dir(&unfinished).map_err(Error::file("cannot make folder", &unfinished))?;
-        let started = std::time::Instant::now();
-        let built = build::build(&unfinished, &assets, size).and_then(|()| {
+        let started = Instant::now();
+        let built = build::build(&unfinished, &assets, size, limit).and_then(|()| {
             let build_ms = started.elapsed().as_millis() as u64;
             let VmSize { vcpus, memory } = size;
             let created = timestamp::now();
@@ -110,14 +117,18 @@ impl Templates {
             let _ = remove(&unfinished);
             return Err(error);
         }
-        self.open(&id)
+        self.find(&id)
             .ok_or_else(|| Error::file("cannot open", &self.root.join(&id))(ErrorKind::NotFound.into()))
     }
 
-    /// Whether there is one for VMs of this size.
-    pub fn has(&self, size: VmSize) -> bool {
-        let inputs = Assets::find().map_err(Error::missing).and_then(|assets| inputs(&assets));
-        inputs.is_ok_and(|(_, inputs)| self.open(&id(size, &inputs)).is_some())
+    /// Sees to it that there is a template for containers with these limits, and gives its id.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and when there can be no such container.
+    pub fn build(&self, host_config: &HostConfig) -> Result<String> {
+        let size = Host::this().vm_size(host_config)?;
+        self.get(size, boot_limit())?;
+        Ok(id(size, &inputs(&Assets::find().map_err(Error::missing)?)?.1))
     }
 
     /// What there is, the oldest first, each with the bytes it takes on disk.
@@ -156,7 +167,7 @@ impl Templates {
         remove(&self.root.join(id))
     }
 
-    fn open(&self, id: &str) -> Option<Template> {
+    fn find(&self, id: &str) -> Option<Template> {
         let folder = self.root.join(id);
         let snapshot = File::open(folder.join("snapshot")).ok()?;
         let data_disk = File::open(folder.join("data.img")).ok()?;

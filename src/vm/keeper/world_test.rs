@@ -110,6 +110,7 @@ impl Plan {
                 stop_signal: 15,
                 stop_timeout: 10,
                 keep_disk: false,
+                restored: false,
                 tied: false,
             },
             limits: Limits {

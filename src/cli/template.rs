@@ -1,0 +1,118 @@
+//! `hull template`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{image::size, table};
+use crate::{
+    config::Size,
+    container::{HostConfig, template::Templates},
+};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List templates
+    Ls(Ls),
+    /// Build the template for a size, unless it is there
+    Build(Build),
+    /// Remove templates; what runs is not touched
+    Rm(Rm),
+    /// Remove all templates; what runs is not touched
+    Prune,
+}
+
+/// List templates
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Print a line of JSON for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Build the template for a size, unless it is there
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Memory of the containers it is for, as `hull run -m` has it
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// CPUs of the containers it is for, as `hull run --cpus` has it
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<u8>,
+}
+
+/// Remove templates; what runs is not touched
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Their ids
+    #[arg(required = true, value_name = "TEMPLATE")]
+    ids: Vec<String>,
+}
+
+impl Verb {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let templates = Templates::open();
+        match self {
+            Verb::Ls(ls) => ls.run(&templates)?,
+            Verb::Build(build) => {
+                let host_config = HostConfig {
+                    memory: build.memory.map_or(0, |size| size.0),
+                    nano_cpus: u64::from(build.cpus.unwrap_or(0)) * 1_000_000_000,
+                    ..HostConfig::default()
+                };
+                println!("{}", templates.build(&host_config)?);
+            }
+            Verb::Rm(rm) => {
+                for id in &rm.ids {
+                    templates.remove(id)?;
+                    println!("{id}");
+                }
+            }
+            Verb::Prune => {
+                let mut freed = 0;
+                for (about, bytes) in templates.list()? {
+                    templates.remove(&about.id)?;
+                    println!("{}", about.id);
+                    freed += bytes;
+                }
+                println!("Total reclaimed space: {}", size::human(freed));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Ls {
+    fn run(&self, templates: &Templates) -> anyhow::Result<()> {
+        let found = templates.list()?;
+        if self.json {
+            for (about, bytes) in found {
+                let line = json!({
+                    "ID": about.id, "Vcpus": about.vcpus, "Memory": about.memory, "CreatedAt": about.created,
+                    "BuildMilliseconds": about.build_ms, "Size": bytes,
+                });
+                println!("{line}");
+            }
+            return Ok(());
+        }
+        let row = |(about, bytes): &(_, u64)| {
+            let about: &crate::container::template::About = about;
+            let memory = Size(about.memory).to_string();
+            let built_in = format!("{:.1} s", about.build_ms as f64 / 1e3);
+            [
+                about.id.clone(),
+                about.vcpus.to_string(),
+                memory,
+                about.created.clone(),
+                built_in,
+                size::human(*bytes),
+            ]
+        };
+        let rows: Vec<_> = found.iter().map(row).collect();
+        print!("{}", table::render(["TEMPLATE", "VCPUS", "MEMORY", "CREATED", "BUILT IN", "SIZE"], &rows));
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Containers that go on from a template: sooner than those that boot, and each with what is its own.
+
+mod common;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::Home;
+
+/// Milliseconds from the VM's first run to its agent's hello, of one `hull run`.
+fn until_hello(home: &Home, options: &[&str]) -> f64 {
+    let output = home.run(&[&["run", "--rm", "--timings=json"], options, &["busybox", "true"]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let timings: serde_json::Value = serde_json::from_str(errors.trim()).expect("timings");
+    let mark = |name: &str| timings[name].as_u64().expect("a time") as f64;
+    (mark("hello_ns") - mark("first_run_ns")) / 1e6
+}
+
+#[test]
+fn a_template_is_built_once_and_spares_the_boot() {
+    let Some(home) = Home::with_busybox("a_template_is_built_once_and_spares_the_boot") else { return };
+    let id = home.ok(&["template", "build", "-m", "34m", "--cpus", "1"]);
+    let listed = || home.ok(&["template", "ls", "--json"]);
+    let one = listed().lines().find(|line| line.contains(id.trim())).expect("the template").to_owned();
+    assert!(one.contains("\"Vcpus\":1"), "{one}");
+    assert_eq!(
+        home.ok(&["template", "build", "-m", "34m", "--cpus", "1"]),
+        id,
+        "the same is not built again"
+    );
+
+    let restored = until_hello(&home, &["-m", "34m", "--cpus", "1"]);
+    let booted = until_hello(&home, &["-m", "34m", "--cpus", "1", "--no-template"]);
+    assert!(restored * 2.0 < booted, "restored {restored} ms, booted {booted} ms");
+}
+
+#[test]
+fn no_two_containers_of_a_template_share_their_randomness() {
+    let Some(home) = Home::with_busybox("no_two_containers_of_a_template_share_their_randomness") else {
+        return;
+    };
+    let script = "cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | hexdump -C; date +%s";
+    let one = || home.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
+    let (first, second) = (one(), one());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    for (mine, other) in first.lines().zip(second.lines()) {
+        assert_ne!(mine, other);
+    }
+    let told: u64 = second.lines().last().and_then(|line| line.parse().ok()).expect("a time");
+    assert!(told <= now && told + 60 > now, "the guest's clock says {told}, the host's {now}");
+}
+
+#[test]
+fn a_template_can_be_removed_and_comes_again() {
+    let Some(home) = Home::with_busybox("a_template_can_be_removed_and_comes_again") else { return };
+    let id = home.ok(&["template", "build", "-m", "36m", "--cpus", "1"]);
+    assert_eq!(home.ok(&["template", "rm", id.trim()]), id);
+    let gone = home.run(&["template", "rm", id.trim()]);
+    assert!(!gone.status.success());
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no such template"));
+    assert_eq!(home.ok(&["run", "--rm", "-m", "36m", "--cpus", "1", "busybox", "echo", "hi"]), "hi\n");
+    assert!(home.ok(&["template", "ls"]).contains(id.trim()));
+}
