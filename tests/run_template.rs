@@ -43,7 +43,7 @@ fn no_two_containers_of_a_template_share_their_randomness() {
     let one = || home.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
     let (first, second) = (one(), one());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    for (mine, other) in first.lines().zip(second.lines()) {
+    for (mine, other) in first.lines().zip(second.lines()).take(2) {
         assert_ne!(mine, other);
     }
     let told: u64 = second.lines().last().and_then(|line| line.parse().ok()).expect("a time");
