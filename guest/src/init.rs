@@ -13,7 +13,7 @@ use std::{
 /// The program's name as the init of a container.
 pub const NAME: &str = "hull-init";
 
-/// Runs the command in `arguments` (a null-terminated list) and gives the code to exit with: the command's, 128 and its
+/// Executed with all signals blocked, so that none is lost before it waits for them. Runs the command in `arguments` (a null-terminated list) and gives the code to exit with: the command's, 128 and its
 /// signal, 127 when it does not exist, 126 when it cannot be executed.
 ///
 /// # Safety
@@ -23,12 +23,11 @@ pub unsafe fn run(arguments: *const *const c_char) -> i32 {
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"hull-init".as_ptr());
         let mut all = MaybeUninit::uninit();
-        let mut before = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
         let command = libc::fork();
         if command == 0 {
-            execute(arguments, before.as_ptr());
+            execute(arguments);
         }
         if command < 0 {
             complain(c"cannot fork");
@@ -70,13 +69,15 @@ unsafe fn reap(command: i32) -> Option<i32> {
 }
 
 /// Becomes the command, in the foreground of its terminal if there is one.
-unsafe fn execute(arguments: *const *const c_char, mask: *const libc::sigset_t) -> ! {
+unsafe fn execute(arguments: *const *const c_char) -> ! {
     // SAFETY: as in `run`; a forked child of a process with one thread may do everything.
     unsafe {
+        let mut none = MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
         libc::setpgid(0, 0);
         // SIGTTOU is still blocked, so that this does not stop the process.
         libc::tcsetpgrp(0, libc::getpgrp());
-        libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
         libc::execvp(*arguments, arguments);
         let error = *libc::__errno_location();
         complain(CStr::from_ptr(*arguments));

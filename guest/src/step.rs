@@ -304,6 +304,8 @@ impl Step {
                 return Err(execute(candidates, arguments, environment));
             }
             Self::ExecuteInit { arguments, environment } => {
+                // A signal that comes before the init waits for signals waits for it. PID 1 would just lose it.
+                sys::block_signals();
                 // SAFETY: both lists end with null.
                 let error = unsafe {
                     sys::execute_file(INIT, arguments.pointers.as_ptr(), environment.pointers.as_ptr())
