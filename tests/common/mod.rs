@@ -157,11 +157,9 @@ impl Home {
         })
     }
 
-    /// Kills a process of this home, `keeper` or `vmm`, if it is there.
-    pub fn kill(&self, kind: &str) {
-        if let Some(pid) = self.find(kind) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    /// Kills a process of this home, `keeper` or `vmm`; returns whether it was there.
+    pub fn kill(&self, kind: &str) -> bool {
+        self.find(kind).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }
 
     /// What `hull inspect` says of a container.
