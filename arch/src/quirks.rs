@@ -63,6 +63,11 @@ impl Quirks {
         if self.pvm { 1 } else { 4 }
     }
 
+    /// Variables that programs in guests need on this host, as `NAME=VALUE`.
+    pub fn environment(&self) -> &'static [&'static str] {
+        if self.pvm { PVM_ENVIRONMENT } else { &[] }
+    }
+
     /// What `hull doctor` says of this host.
     pub fn warnings(&self) -> &'static [Warning] {
         if self.pvm { PVM_WARNINGS } else { &[] }
@@ -71,8 +76,15 @@ impl Quirks {
 
 /// `hull_pvm` switches on what hull's own kernel does about system calls, switches off what the emulator lacks, and
 /// leaves undone what only costs time here (patch 0002). Nothing speculates in a kernel that is interpreted, so there is
-/// nothing to mitigate.
-const PVM_ARGUMENTS: &[&str] = &["hull_pvm", "mitigations=off"];
+/// nothing to mitigate. The last is for the agent: the kernel hands it to its first process.
+const PVM_ARGUMENTS: &[&str] = &["hull_pvm", "mitigations=off", NO_AVX];
+
+/// Keeps programs from AVX, as far as glibc uses it. Ring 3 sees the host's own CPUID and XCR0, which say that there is AVX,
+/// but the guest's kernel saves only what FXSAVE does: a program that is interrupted while it copies with AVX may go on with
+/// another's data. (glibc knows the features by two generations of names, and ignores what it does not know.)
+const NO_AVX: &str = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,\
+                      -AVX_Fast_Unaligned_Load,-AVX_Usable,-AVX2_Usable,-AVX512F_Usable";
+const PVM_ENVIRONMENT: &[&str] = &[NO_AVX];
 
 /// For a kernel that has hull's patch for system calls but was built by somebody else: `hull_pvm`, and what the emulator
 /// lacks switched off by feature. Hiding it in CPUID has no effect here, guests see the CPU's own bits. ERMS and FSRM
@@ -88,6 +100,7 @@ const PVM_FOREIGN_ARGUMENTS: &[&str] = &[
     "mitigations=off",
     "rodata=off",
     "noreplace-smp",
+    NO_AVX,
 ];
 
 /// Features that make a guest call its hypervisor by `VMCALL`, which never completes here: PV_UNHALT, PV_SEND_IPI,
@@ -97,9 +110,10 @@ const PVM_HYPERCALL_FEATURES: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
 const PVM_WARNINGS: &[Warning] = &[
     Warning {
         what: "AVX is unsafe in guests: their kernel cannot save the upper halves of vector registers, so programs that use \
-               AVX without asking the CPU corrupt each other's data silently",
-        remedy: "run programs built for x86-64 or x86-64-v2, as almost all images have them; none built for x86-64-v3 or \
-                 with -march=native",
+               AVX corrupt each other's data silently; hull keeps glibc from it by GLIBC_TUNABLES in each container's \
+               environment",
+        remedy: "do not run programs here that find AVX themselves and use it (Go's and OpenSSL's do), or that were built \
+                 for x86-64-v3 or with -march=native, with data that matters",
     },
     Warning {
         what: "kernels other than hull's own end at the first instruction that is not emulated here",

@@ -1,5 +1,6 @@
 //! What the agent is told of a container and its process.
 
+use hull_arch::quirks::Quirks;
 use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
@@ -121,7 +122,7 @@ pub fn process(description: &Description) -> Result<Process> {
     };
     Ok(Process {
         args: config.args(),
-        env: environment(description),
+        env: environment(description, Quirks::detect().environment()),
         cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
         user: config.user.clone(),
         terminal: config.tty.then_some(WindowSize { columns: 80, rows: 24 }),
@@ -142,9 +143,10 @@ fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
 }
 
 /// Docker's own variables, under those of the container. One without `=` takes its variable away.
-fn environment(description: &Description) -> Vec<String> {
+fn environment(description: &Description, of_host: &[&str]) -> Vec<String> {
     let config = &description.config;
     let mut environment = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
+    environment.extend(of_host.iter().map(|variable| (*variable).to_owned()));
     if config.tty {
         environment.push("TERM=xterm".to_owned());
     }

@@ -18,8 +18,10 @@ fn the_environment_is_docker_s_then_the_container_s() {
         env: ["PATH=/bin", "A=1", "TERM"].map(str::to_owned).to_vec(),
         ..Config::default()
     };
-    let environment = environment(&description(config, HostConfig::default()));
-    assert_eq!(environment, ["PATH=/bin", "HOSTNAME=h", "A=1"]);
+    let description = description(config, HostConfig::default());
+    assert_eq!(environment(&description, &[]), ["PATH=/bin", "HOSTNAME=h", "A=1"]);
+    // What the host asks for is there, unless the container has its own.
+    assert_eq!(environment(&description, &["A=0", "B=2"]), ["PATH=/bin", "HOSTNAME=h", "A=1", "B=2"]);
 }
 
 #[test]
