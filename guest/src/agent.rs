@@ -93,6 +93,8 @@ pub struct Agent {
     stopping: Option<u64>,
     /// What is yet to be done for the first container while nobody asks for one.
     preparations: &'static [Preparation],
+    /// This guest may be a copy, and has nothing of its own yet.
+    asleep: bool,
 }
 
 /// Something that every container needs, and most need alike.
@@ -130,6 +132,7 @@ impl Agent {
             oom_kills: 0,
             stopping: None,
             preparations: &[Preparation::Namespaces, Preparation::DataDisk],
+            asleep: false,
         }
     }
 
@@ -175,6 +178,7 @@ impl Agent {
         while !self.preparations.is_empty() {
             self.prepare();
         }
+        self.asleep = true;
         let resumed = self.host.listen(AGENT_PORT).and_then(|listener| {
             self.control.send(&AgentMessage::Resting);
             Control::accept(&listener)
@@ -211,6 +215,9 @@ impl Agent {
     }
 
     fn obey(&mut self, message: HostMessage) {
+        if self.asleep && !matches!(message, HostMessage::Hello { .. } | HostMessage::Wake { .. }) {
+            self.control.fatal("the host did not wake this copy of a guest before it asked something of it");
+        }
         let (process_id, result) = match message {
             HostMessage::Hello { .. } => return,
             HostMessage::Run { process_id, container, process, stdio } => {
@@ -233,6 +240,7 @@ impl Agent {
             }
             HostMessage::Rest => return self.rest(),
             HostMessage::Wake { seed, realtime_ns } => {
+                self.asleep = false;
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
             }
             HostMessage::Shutdown => return self.begin_shutdown(),

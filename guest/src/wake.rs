@@ -40,9 +40,13 @@ pub fn wake(seed: &str, realtime_ns: u64) -> Result<(), String> {
 
 fn reseed(seed: &str) -> io::Result<()> {
     let mut pool = Pool { entropy: SEED as i32 * 8, length: SEED as i32, buffer: [0; SEED] };
-    let digits = seed.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
-    for (byte, digits) in pool.buffer.iter_mut().zip(digits) {
-        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    if seed.len() != 2 * SEED {
+        return Err(io::Errno::INVAL);
+    }
+    for (byte, digits) in pool.buffer.iter_mut().zip(seed.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).ok();
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        *byte = value.ok_or(io::Errno::INVAL)?;
     }
     let random = fs::openat(CWD, "/dev/urandom", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     const { assert!(size_of::<Pool>() == 8 + SEED) };

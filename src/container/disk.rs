@@ -1,6 +1,11 @@
 //! The data disk of a container: a copy of the empty one, without its holes.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
 
 use rustix::fs::SeekFrom;
 
@@ -9,18 +14,24 @@ use super::error::{Error, Result};
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
 
-/// Makes a container's data disk of the template: by reference where the file system can, else only what is not a
-/// hole.
+/// Makes a container's data disk of an empty one: by reference where the file system can, else only what is not a hole. It is
+/// there in whole or not at all.
 ///
 /// # Errors
 /// When the disk is full.
 pub fn make(template: &File, path: &Path) -> Result<()> {
-    let disk = File::options().read(true).write(true).create_new(true).open(path);
+    let unfinished = path.with_extension("new");
+    let disk =
+        File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
     let copied = disk.and_then(|disk| match rustix::fs::ioctl_ficlone(&disk, template) {
         Ok(()) => Ok(()),
         Err(_) => copy_data(template, &disk),
     });
-    copied.map_err(Error::file("cannot make", path))
+    let made = copied.and_then(|()| fs::rename(&unfinished, path));
+    made.map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        Error::file("cannot make", path)(error)
+    })
 }
 
 /// Copies what is not a hole.

@@ -21,5 +21,10 @@ fn a_copy_is_the_same_and_as_small() {
         copied.read_exact_at(&mut b, offset).unwrap();
         assert_eq!(a, b, "at {offset}");
     }
-    assert!(make(&file, &copy).unwrap_err().to_string().contains("copy"));
+    // What an earlier attempt left half made is made anew, and nothing is left beside the copy.
+    std::fs::write(copy.with_extension("new"), "half").unwrap();
+    make(&file, &copy).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    let nowhere = folder.path().join("nowhere/copy");
+    assert!(make(&file, &nowhere).unwrap_err().to_string().contains("copy"));
 }

@@ -1,6 +1,7 @@
 //! A container's keeper: `hull internal keeper`, started by [`super::start`].
 
 use std::{
+    cell::OnceCell,
     fs::File,
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
@@ -62,7 +63,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let store = Store::open()?;
     let folder = Folder::new(&store.containers(), arguments.id);
     let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
-    let record = Recorder { store, folder, description, state: State::default(), _lock: lock };
+    let record = Recorder {
+        store,
+        folder,
+        description,
+        state: State::default(),
+        template: OnceCell::new(),
+        _lock: lock,
+    };
     match record.prepare(arguments.tied, arguments.template) {
         Ok(prepared) => prepared.run(record, front_end, keeper_ns),
         Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
@@ -157,6 +165,8 @@ struct Recorder {
     folder: Folder,
     description: Description,
     state: State,
+    /// What its VM goes on from, if it does.
+    template: OnceCell<String>,
     /// Held until the record is complete.
     _lock: Lock,
 }
@@ -205,7 +215,10 @@ impl Recorder {
         // Without one the VM boots, and if that is what went wrong, says so.
         let template = template.then(|| Templates::open().get(size, boot_limit()).ok()).flatten();
         let (empty, snapshot) = match template {
-            Some(Template { snapshot, data_disk }) => (data_disk, Some(snapshot)),
+            Some(Template { id, snapshot, data_disk }) => {
+                let _ = self.template.set(id);
+                (data_disk, Some(snapshot))
+            }
             None => {
                 let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
                 (empty.map_err(Error::missing)?, None)
@@ -260,6 +273,11 @@ impl Record for Recorder {
         self.state.keeper_pid = 0;
         self.state.exit_code = ending.code();
         self.state.error = ending.error().unwrap_or_default().to_owned();
+        if let (Some(template), 0, 125) = (self.template.get(), outcome.timings.hello_ns, ending.code()) {
+            // The next container is not to fail of it too. (Nothing of this one has run: its disk is as good as none.)
+            let _ = Templates::open().remove(template);
+            let _ = std::fs::remove_file(self.folder.file("data.img"));
+        }
         match ending {
             Ending::NotStarted { .. } => self.state.status = Status::Created,
             Ending::Exited { oom_killed, .. } => {

@@ -19,11 +19,9 @@ pub enum KeeperMessage {
     },
     /// Appends a layer to the layer disk; its file is beside the message.
     AppendLayer,
-    /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`].
-    Snapshot {
-        /// Whether the VM goes on afterwards; if not, it stands still until it is stopped.
-        resume: bool,
-    },
+    /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
+    /// from then on.
+    Snapshot,
     /// Ends the VM at once.
     Stop,
 }

@@ -145,13 +145,12 @@ impl Supervisor {
                 layers.append(File::from(descriptor()?)).context("cannot append a layer")?;
                 lock(disk).capacity_changed();
             }
-            KeeperMessage::Snapshot { resume } => {
+            KeeperMessage::Snapshot => {
                 let file = File::from(descriptor()?);
                 let error = self.freezer.freeze(&file).err().map(|error| format!("{error:#}"));
-                if resume {
-                    self.freezer.thaw().context("cannot go on after the snapshot")?;
-                }
-                let _ = self.keeper.send(&VmmMessage::Snapshot { error }, None);
+                self.keeper
+                    .send(&VmmMessage::Snapshot { error }, None)
+                    .context("cannot tell of the snapshot")?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Stops a whole VM, writes it to a file, and lets it go on.
+//! Stops a whole VM and writes it to a file.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -49,18 +49,6 @@ impl Freezer {
             serial: self.serial.as_ref().map(|serial| lock(serial).save()),
         };
         snapshot::write(file, &self.memory, &state).context("cannot write the snapshot")
-    }
-
-    /// Lets a VM that stands still go on.
-    ///
-    /// # Errors
-    /// When a device does not take its queues back.
-    pub fn thaw(&self) -> anyhow::Result<()> {
-        for transport in &self.transports {
-            transport.resume()?;
-        }
-        self.parking.release();
-        Ok(())
     }
 }
 

@@ -20,10 +20,8 @@ mod machine;
 mod parking;
 mod profile;
 mod seccomp;
-mod snapshot;
+pub mod snapshot;
 mod vcpu;
-
-pub use snapshot::cpu;
 
 use std::fs::File;
 use std::io::Read;

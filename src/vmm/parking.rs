@@ -1,4 +1,4 @@
-//! Stops all vCPUs where their state can be saved, and lets them go on.
+//! Stops all vCPUs where their state can be saved. They do not go on: the VM that does is the one made of the snapshot.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,8 @@ struct Place {
     thread: Option<libc::pid_t>,
     /// Its state, while it waits.
     state: Option<Result<VcpuState, String>>,
+    /// It has left the guest for good.
+    ended: bool,
 }
 
 impl Parking {
@@ -59,47 +61,44 @@ impl Parking {
         self.wanted.load(Ordering::Acquire)
     }
 
-    /// Waits, with the vCPU's state saved, until all may go on.
-    pub fn park(&self, index: u8, vcpu: &mut VcpuFd) {
-        // An exit that was answered is completed by the next entry, which ends before the guest's next instruction.
-        vcpu.set_kvm_immediate_exit(1);
-        let _ = vcpu.run();
-        vcpu.set_kvm_immediate_exit(0);
+    /// Keeps the vCPU's state and waits for the end. `vcpu` must have completed its last exit.
+    pub fn park(&self, index: u8, vcpu: &VcpuFd) -> ! {
         let state = self.format.save(vcpu).map_err(|error| describe(&error));
         let mut places = self.places();
         places[usize::from(index)].state = Some(state);
         self.changed.notify_all();
-        while self.wanted() {
+        loop {
             places = self.changed.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
-        places[usize::from(index)].state = None;
     }
 
-    /// Brings all vCPUs in and returns their states. They wait until [`release`](Self::release).
+    /// The calling thread, this vCPU's, is about to end.
+    pub fn leave(&self, index: u8) {
+        self.places()[usize::from(index)] = Place { ended: true, ..Place::default() };
+        self.changed.notify_all();
+    }
+
+    /// Brings all vCPUs in, for good, and returns their states.
     ///
     /// # Errors
-    /// When KVM does not give a state away.
+    /// When KVM does not give a state away, or a vCPU has ended.
     pub fn stop(&self) -> Result<Vec<VcpuState>, String> {
         self.wanted.store(true, Ordering::Release);
         let mut places = self.places();
         while places.iter().any(|place| place.state.is_none()) {
+            if let Some(index) = places.iter().position(|place| place.ended) {
+                return Err(format!("vCPU {index} has ended"));
+            }
             for thread in places.iter().filter(|place| place.state.is_none()).filter_map(|place| place.thread)
             {
                 // A signal that comes just before the guest is entered is lost on it, so there is another.
-                // SAFETY: a thread of this process, which does not end while the VM lives; the signal has a handler.
+                // SAFETY: a thread of this process that has not ended, or else its place would say so; the signal has a handler.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal()) };
             }
             let waited = self.changed.wait_timeout(places, AGAIN);
             places = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         places.iter().filter_map(|place| place.state.clone()).collect()
-    }
-
-    /// Lets the vCPUs go on.
-    pub fn release(&self) {
-        let _places = self.places();
-        self.wanted.store(false, Ordering::Release);
-        self.changed.notify_all();
     }
 
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {

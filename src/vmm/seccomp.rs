@@ -162,6 +162,10 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
             SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
         rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
     }
+    // Signals are for threads of this process.
+    let own =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
     let requests: Result<Vec<_>, _> = ioctls(thread)
         .iter()
         .map(|request| {

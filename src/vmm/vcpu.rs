@@ -48,6 +48,7 @@ pub fn start(
             Ok(sampler) => run(index, vcpu, &buses, &parking, sampler),
             Err(error) => ExitReason::Failed { detail: format!("cannot start vCPU {index}: {error}") },
         };
+        parking.leave(index);
         ending.set(reason);
     };
     thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK).spawn(run)?;
@@ -63,8 +64,10 @@ fn run(
     mut sampler: Option<Sampler>,
 ) -> ExitReason {
     loop {
-        if parking.wanted() {
-            parking.park(index, &mut vcpu);
+        // An exit that was answered is completed by the next entry, which then ends before the guest's next instruction.
+        let stopping = parking.wanted();
+        if stopping {
+            vcpu.set_kvm_immediate_exit(1);
         }
         let detail = match vcpu.run() {
             Ok(VcpuExit::MmioRead(address, data)) => {
@@ -90,6 +93,7 @@ fn run(
                 format!("the CPU refused to enter the guest, reason {reason:#x}")
             }
             Ok(other) => format!("an exit that hull does not handle: {other:?}"),
+            Err(error) if error.errno() == libc::EINTR && stopping => parking.park(index, &vcpu),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
                 if let Some(sampler) = &mut sampler {
                     sampler.sample(&vcpu);

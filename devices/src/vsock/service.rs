@@ -280,8 +280,11 @@ impl Vsock {
             return;
         }
         let memory = queues.event.memory().clone();
-        while let Some(mut chain) = queues.event.pop() {
+        for _ in 0..BUDGET {
+            let Some(mut chain) = queues.event.pop() else { break };
             let written = chain.writable.write(&memory, &TRANSPORT_RESET);
+            // Before the driver can give the buffer back: that is to be heard.
+            queues.event.arm_for_more();
             queues.event.push(chain, written as u32);
             if written == TRANSPORT_RESET.len() {
                 self.lost_connections = false;
@@ -289,8 +292,6 @@ impl Vsock {
                 break;
             }
         }
-        // Its answer is to be heard.
-        queues.event.arm_for_more();
         queues.event.notify();
     }
 }

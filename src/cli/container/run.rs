@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -20,6 +20,7 @@ use crate::{
     container::{
         self, ContainerId, Created, Error, Result,
         state::{Status, Store},
+        template::Templates,
     },
     vm::control::KeeperMessage,
     vmm::{
@@ -79,6 +80,12 @@ impl Run {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
+        if !self.no_template
+            && std::io::stderr().is_terminal()
+            && !Templates::open().has(&description.host_config)
+        {
+            eprintln!("hull: building template (once)");
+        }
         let channel = container::start(&folder, lock, tied, !self.no_template)?;
         if self.detach {
             return Ok(match await_start(&channel)? {

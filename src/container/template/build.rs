@@ -43,6 +43,7 @@ pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> R
         file.map_err(Error::file("cannot make", path))
     };
     let data_disk = create(&disk_path)?;
+    let disk = data_disk.try_clone().map_err(Error::file("cannot open", &disk_path))?;
     let snapshot = create(&folder.join("snapshot"))?;
     let console = launch::console().map_err(|error| failed(&error))?;
     let parts = Parts { size, layers: Vec::new(), data_disk, snapshot: None, console: &console.1 };
@@ -54,7 +55,12 @@ pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> R
     let built = builder.run();
     builder.vmm.process.kill();
     builder.vmm.process.reap();
-    built
+    built?;
+    // The name that they are about to get says that they are whole, also after a power failure.
+    for (file, name) in [(&builder.snapshot, "snapshot"), (&disk, "data.img")] {
+        file.sync_all().map_err(Error::file("cannot write", &folder.join(name)))?;
+    }
+    Ok(())
 }
 
 fn failed(reason: &dyn std::fmt::Display) -> Error {
@@ -79,7 +85,7 @@ impl Builder {
             if self.hear_agent()? {
                 self.agent = None;
                 let file = self.snapshot.as_fd();
-                let asked = self.vmm.control.send(&KeeperMessage::Snapshot { resume: false }, Some(file));
+                let asked = self.vmm.control.send(&KeeperMessage::Snapshot, Some(file));
                 asked.map_err(|error| failed(&error))?;
             }
             if self.hear_vmm()? {

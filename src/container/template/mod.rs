@@ -6,7 +6,8 @@
 //!     data.img                  its data disk at that moment: the two belong together
 //!     about.json
 //! ```
-//! A template whose inputs changed is never found again, and makes way for the next that is built.
+//! A template whose inputs changed, the host's boot among them, is never found again, and makes way for the next that is
+//! built. The state in a snapshot has a checksum; the memory has none, for it is never read as a whole.
 
 mod build;
 
@@ -18,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -29,10 +31,12 @@ use super::{
     sizing::{Host, VmSize},
     state::Lock,
 };
-use crate::{assets::Assets, vm::timestamp, vmm::cpu};
+use crate::{assets::Assets, vm::timestamp, vmm::snapshot};
 
 /// Changes when a template of the same inputs would be another.
 const VERSION: u32 = 1;
+/// Templates that one hull keeps.
+const MOST: usize = 8;
 
 /// A user's templates.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct Templates {
 /// A template, opened.
 #[derive(Debug)]
 pub struct Template {
+    /// Name of its folder.
+    pub id: String,
     /// The VM.
     pub snapshot: File,
     /// Its data disk.
@@ -89,20 +95,25 @@ impl Templates {
         if let Some(template) = self.find(&id) {
             return Ok(template);
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.root)
-            .map_err(Error::file("cannot make folder", &self.root))?;
+        let private = |path: &Path, recursive| {
+            let made = fs::DirBuilder::new().recursive(recursive).mode(0o700).create(path);
+            made.map_err(Error::file("cannot make folder", path))
+        };
+        private(&self.root, true)?;
+        self.check_owner()?;
         let path = self.root.join(format!("{id}.lock"));
         let _lock = Lock::take(&path, true).map_err(Error::file("cannot lock", &path))?;
         if let Some(template) = self.find(&id) {
             return Ok(template);
         }
         self.remove_stale(&origin, &inputs);
+        let failed = self.root.join(format!("{id}.failed"));
+        if recent(&failed) {
+            return Err(Error::Conflict(format!("building the template {id} failed a moment ago")));
+        }
         let unfinished = self.root.join(format!(".{id}"));
         remove(&unfinished)?;
-        fs::create_dir(&unfinished).map_err(Error::file("cannot make folder", &unfinished))?;
+        private(&unfinished, false)?;
         let started = Instant::now();
         let built = build::build(&unfinished, &assets, size, limit).and_then(|()| {
             let build_ms = started.elapsed().as_millis() as u64;
@@ -115,6 +126,8 @@ impl Templates {
         });
         if let Err(error) = built {
             let _ = remove(&unfinished);
+            // Whoever waits for the lock, or comes soon, boots instead of trying the same.
+            let _ = fs::write(&failed, error.to_string());
             return Err(error);
         }
         self.find(&id)
@@ -131,6 +144,15 @@ impl Templates {
         Ok(id(size, &inputs(&Assets::find().map_err(Error::missing)?)?.1))
     }
 
+    /// Whether there is one for containers with these limits.
+    pub fn has(&self, host_config: &HostConfig) -> bool {
+        let id = Host::this().vm_size(host_config).ok().and_then(|size| {
+            let assets = Assets::find().ok()?;
+            Some(id(size, &inputs(&assets).ok()?.1))
+        });
+        id.is_some_and(|id| self.find(&id).is_some())
+    }
+
     /// What there is, the oldest first, each with the bytes it takes on disk.
     ///
     /// # Errors
@@ -143,7 +165,11 @@ impl Templates {
         };
         let mut found: Vec<(About, u64)> = entries
             .filter_map(|entry| {
-                let folder = entry.ok()?.path();
+                let entry = entry.ok()?;
+                if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    return None; // unfinished, or on its way out
+                }
+                let folder = entry.path();
                 let about: About = serde_json::from_slice(&fs::read(folder.join("about.json")).ok()?).ok()?;
                 let blocks = |name| fs::metadata(folder.join(name)).map_or(0, |file| file.blocks() * 512);
                 Some((about, blocks("snapshot") + blocks("data.img")))
@@ -167,11 +193,34 @@ impl Templates {
         remove(&self.root.join(id))
     }
 
+    /// Opens the template with this id. One that a VM could not go on from is removed.
     fn find(&self, id: &str) -> Option<Template> {
-        let folder = self.root.join(id);
-        let snapshot = File::open(folder.join("snapshot")).ok()?;
-        let data_disk = File::open(folder.join("data.img")).ok()?;
-        Some(Template { snapshot, data_disk })
+        let path = self.root.join(id);
+        let folder = File::open(&path).ok()?;
+        self.check_owner().ok()?;
+        let open = |name: &str, flags| {
+            let file = rustix::fs::openat(&folder, name, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+            file.ok().map(File::from)
+        };
+        let snapshot = open("snapshot", OFlags::RDONLY)?;
+        let data_disk = open("data.img", OFlags::RDONLY)?;
+        if snapshot::read(&snapshot).is_err() {
+            let _ = remove(&path);
+            return None;
+        }
+        Some(Template { id: id.to_owned(), snapshot, data_disk })
+    }
+
+    /// What another user could write must not become this one's VM.
+    fn check_owner(&self) -> Result<()> {
+        let folder = fs::metadata(&self.root).map_err(Error::file("cannot look at", &self.root))?;
+        if folder.uid() != rustix::process::geteuid().as_raw() || folder.mode() & 0o077 != 0 {
+            return Err(Error::Missing(format!(
+                "{} is not this user's alone; remove it, or `chmod 700` it",
+                self.root.display()
+            )));
+        }
+        Ok(())
     }
 
     fn finish(&self, unfinished: &Path, about: About) -> Result<()> {
@@ -182,30 +231,63 @@ impl Templates {
         let finished = self.root.join(&about.id);
         // One that cannot be opened may be there.
         remove(&finished)?;
-        fs::rename(unfinished, &finished).map_err(Error::file("cannot make folder", &finished))
+        fs::rename(unfinished, &finished)
+            .and_then(|()| File::open(&self.root)?.sync_all())
+            .map_err(Error::file("cannot make folder", &finished))
     }
 
-    /// Removes what earlier versions of the same program and assets left.
+    /// Removes what earlier versions of the same program and assets left, what builders left that were killed, and the oldest
+    /// where there are too many: every size has one of its own.
     fn remove_stale(&self, origin: &str, inputs: &str) {
-        for (about, _) in self.list().unwrap_or_default() {
-            if about.origin == origin && about.inputs != inputs {
+        let mut found = self.list().unwrap_or_default();
+        found.retain(|(about, _)| about.origin == origin);
+        let excess = (found.len() + 1).saturating_sub(MOST);
+        for (place, (about, _)) in found.into_iter().enumerate() {
+            if place < excess || about.inputs != inputs {
                 let _ = remove(&self.root.join(about.id));
+            }
+        }
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
+            // One that is being built is locked; what is on its way out is nobody's.
+            let id = id.strip_prefix("gone").unwrap_or(id);
+            if let Ok(Some(_lock)) = Lock::take(&self.root.join(format!("{id}.lock")), false) {
+                let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 }
 
+/// Removes a folder, of which no part is seen under its name meanwhile.
 fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("cannot remove", folder)(error)),
-        _ => Ok(()),
-    }
+    let mut name = std::ffi::OsString::from(".gone");
+    name.push(folder.file_name().unwrap_or_default());
+    let going = folder.with_file_name(name);
+    let removed = match fs::rename(folder, &going) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // Something of an earlier removal is in the way.
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            fs::remove_dir_all(&going).and_then(|()| fs::rename(folder, &going))
+        }
+        other => other,
+    };
+    removed.and_then(|()| fs::remove_dir_all(&going)).map_err(Error::file("cannot remove", folder))
+}
+
+/// Whether this file was written within the last minutes.
+fn recent(path: &Path) -> bool {
+    const WHILE: Duration = Duration::from_secs(300);
+    let written = fs::metadata(path).and_then(|file| file.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < WHILE))
 }
 
 /// Where program and assets are, and what they are.
 fn inputs(assets: &Assets) -> Result<(String, String)> {
     let program = PathBuf::from("/proc/self/exe");
-    let (mut origin, mut inputs) = (String::new(), format!("{VERSION} {}", cpu()));
+    // What a guest decides at its boot depends on the host's kernel, KVM and microcode: a template lives as long as they do.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let (mut origin, mut inputs) = (String::new(), format!("{VERSION} {} {}", snapshot::cpu(), boot.trim()));
     for path in [program, assets.kernel(), assets.rootfs(), assets.data_disk()] {
         let file = Assets::open(&path).map_err(Error::missing)?;
         let file = file.metadata().map_err(Error::file("cannot look at", &path))?;

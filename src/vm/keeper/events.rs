@@ -234,7 +234,10 @@ impl Keeper {
         self.enter(Stage::Starting);
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
         if self.task.restored {
-            self.tell_agent(&wake());
+            match wake() {
+                Ok(wake) => self.tell_agent(&wake),
+                Err(error) => return self.fail(&format!("the host gives no random bytes: {error}")),
+            }
         }
         self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
     }
@@ -371,11 +374,11 @@ impl Keeper {
 }
 
 /// What a copy of a guest is to have of its own.
-fn wake() -> HostMessage {
+fn wake() -> rustix::io::Result<HostMessage> {
     let mut seed = [0; 32];
-    // As many as are asked for: fewer only come when more than 256 are.
-    let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+    // All of them: fewer come only when more than 256 are asked for.
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let realtime_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-    HostMessage::Wake { seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(), realtime_ns }
+    Ok(HostMessage::Wake { seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(), realtime_ns })
 }

@@ -263,7 +263,7 @@ fn a_front_end_that_does_not_read_stops_the_writer_and_nothing_else() {
 #[test]
 fn the_last_output_waits_for_a_slow_front_end() {
     let mut plan = Plan::new();
-    plan.limits.drain = Duration::from_millis(100);
+    plan.limits.drain = Duration::from_millis(700);
     let mut world = plan.begin();
     let mut stdout = world.attach(Stream::Stdout);
     let [_stdin, out, err] = world.started();
@@ -271,7 +271,7 @@ fn the_last_output_waits_for_a_slow_front_end() {
     (&out).write_all(&data).unwrap();
     drop((out, err));
     world.exit(ExitStatus::Code(0));
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(2000));
     let mut received = Vec::new();
     stdout.read_to_end(&mut received).unwrap();
     assert_eq!(received.len(), data.len());
