@@ -38,7 +38,8 @@ impl Idle {
     fn start(home: &Home, name: &str, image: &str, script: &str) -> Self {
         let script = format!("echo ready; {script}; echo done; exec sleep 1000");
         let begun = Instant::now();
-        let mut command = home.hull(&["run", "--name", name, image, "sh", "-c", &script]);
+        // Booted: what layers add is compared with a cold start.
+        let mut command = home.hull(&["run", "--no-template", "--name", name, image, "sh", "-c", &script]);
         let mut front_end = command.stdout(Stdio::piped()).spawn().expect("hull");
         let output = Printed::of(front_end.stdout.take().expect("its output"));
         output.expect("ready\n");
