@@ -13,7 +13,7 @@ use rustix::process::Pid;
 #[test]
 fn programs_of_a_debian_system_run() {
     let Some(home) = Home::with_image("programs_of_a_debian_system_run", "debian") else { return };
-    let script = r#"dpkg -l | grep -c ^ii; apt-get --version | head -n 1; perl -e 'printf "perl %d\n", 6 * 7'
+    let script = r#"dpkg -l | grep -c ^ii; apt-get --version | sed -n 1p; perl -e 'printf "perl %d\n", 6 * 7'
         python3 -c 'import json, sys; print(json.dumps({"python": sys.version_info[0], "pid": sys.argv[1:]}))' $$"#;
     let output = home.ok(&["run", "--rm", "debian", "bash", "-euo", "pipefail", "-c", script]);
     let lines: Vec<_> = output.lines().collect();
