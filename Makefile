@@ -15,7 +15,7 @@ setup: ## Install what is missing from Debian
 
 kernel: setup
 	@mkdir -p $(ASSETS)
-	@set -o pipefail; dir=$$(tools/build-kernel | tail -n 1) && ln -sf "$$dir/vmlinux" "$$dir/System.map" $(ASSETS)/
+	@dir=$$(tools/build-kernel | tail -n 1) && ln -sf "$$dir/vmlinux" "$$dir/System.map" $(ASSETS)/
 
 build: kernel ## Build the guest kernel, the agent and hull into build/
 	@echo "building hull and the agent"

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod doctor;
+pub mod folders;
 pub mod image;
 pub mod vm;
 pub mod vmm;

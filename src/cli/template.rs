@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{image::size, table};
+use super::{container::parse_cpus, image::size, table};
 use crate::{
     config::Size,
     container::{HostConfig, template::Templates},
@@ -39,8 +39,8 @@ pub struct Build {
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<Size>,
     /// CPUs of the containers it is for, as `hull run --cpus` has it
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<u8>,
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u64>,
 }
 
 /// Remove templates; what runs is not touched
@@ -60,7 +60,7 @@ impl Verb {
             Verb::Build(build) => {
                 let host_config = HostConfig {
                     memory: build.memory.map_or(0, |size| size.0),
-                    nano_cpus: u64::from(build.cpus.unwrap_or(0)) * 1_000_000_000,
+                    nano_cpus: build.cpus.unwrap_or(0),
                     ..HostConfig::default()
                 };
                 println!("{}", templates.build(&host_config)?);

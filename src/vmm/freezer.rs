@@ -9,6 +9,7 @@ use hull_devices::device::{Memory, lock};
 use hull_devices::legacy::Serial;
 use hull_devices::transport::mmio::MmioTransport;
 use kvm_ioctls::VmFd;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::config::KernelKind;
 use super::parking::Parking;
@@ -53,6 +54,5 @@ impl Freezer {
 }
 
 fn snapshot_size(memory: &Memory) -> u64 {
-    use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
     memory.iter().map(GuestMemoryRegion::len).sum()
 }

@@ -63,7 +63,7 @@ impl Parking {
 
     /// Keeps the vCPU's state and waits for the end. `vcpu` must have completed its last exit.
     pub fn park(&self, index: u8, vcpu: &VcpuFd) -> ! {
-        let state = self.format.save(vcpu).map_err(|error| describe(&error));
+        let state = self.format.save(vcpu).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         let mut places = self.places();
         places[usize::from(index)].state = Some(state);
         self.changed.notify_all();
@@ -109,10 +109,4 @@ impl Parking {
 /// What interrupts a vCPU's thread; the one below it is the profile's.
 fn signal() -> libc::c_int {
     libc::SIGRTMIN() + 1
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

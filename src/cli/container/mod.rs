@@ -25,6 +25,7 @@ mod timings;
 mod wait;
 
 pub use keeper::Keeper;
+pub use options::parse_cpus;
 
 /// Verbs that stand on their own, and below `hull container`.
 #[derive(Debug, Subcommand)]

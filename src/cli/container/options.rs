@@ -247,7 +247,7 @@ fn pairs(texts: &[String], separator: char) -> BTreeMap<String, String> {
 }
 
 /// CPUs in billionths.
-fn parse_cpus(text: &str) -> Result<u64, String> {
+pub fn parse_cpus(text: &str) -> Result<u64, String> {
     let cpus: f64 = text.parse().map_err(|_| "write a number of CPUs, such as 1.5".to_owned())?;
     if cpus.is_finite() && (0.0..=1e6).contains(&cpus) {
         Ok((cpus * 1e9).round() as u64)

@@ -13,6 +13,7 @@ use crate::{
         ContainerId, ContainerName, Description,
         error::{Error, Result},
     },
+    folders,
     image::{Digest, store::User},
 };
 
@@ -41,11 +42,9 @@ impl Store {
     /// # Errors
     /// When they cannot be made.
     pub fn open() -> Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = variable("HULL_STATE")
-            .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("hull")))
-            .or_else(|| variable("HOME").map(|home| home.join(".local/state/hull")));
-        Self::open_at(root.unwrap_or_else(|| PathBuf::from("/var/lib/hull/state")))
+        let folder =
+            folders::user(Some("HULL_STATE"), "XDG_STATE_HOME", ".local/state", "/var/lib/hull/state");
+        Self::open_at(folder)
     }
 
     /// The store in this folder.

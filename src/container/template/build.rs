@@ -2,18 +2,12 @@
 
 use std::{
     fs::File,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
     time::{Duration, Instant},
 };
 
-use hull_protocol::{
-    AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, VERSION,
-    frame::{Decoder, encode},
-};
+use hull_protocol::{AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, VERSION};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -27,7 +21,10 @@ use crate::{
         machine::{Parts, machine},
         sizing::VmSize,
     },
-    vm::launch::{self, Vmm},
+    vm::{
+        keeper::agent::Agent,
+        launch::{self, Vmm},
+    },
     vmm::{
         channel::Received,
         control::{KeeperMessage, VmmMessage},
@@ -50,8 +47,7 @@ pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> R
     let machine = machine(parts)?;
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
         .map_err(|error| failed(&error))?;
-    let mut builder =
-        Builder { vmm, agent: None, decoder: Decoder::default(), snapshot, deadline: Instant::now() + limit };
+    let mut builder = Builder { vmm, agent: None, snapshot, deadline: Instant::now() + limit };
     let built = builder.run();
     builder.vmm.process.kill();
     builder.vmm.process.reap();
@@ -70,8 +66,7 @@ fn failed(reason: &dyn std::fmt::Display) -> Error {
 /// The other side of the VM that becomes the template.
 struct Builder {
     vmm: Vmm,
-    agent: Option<OwnedFd>,
-    decoder: Decoder,
+    agent: Option<Agent>,
     snapshot: File,
     deadline: Instant,
 }
@@ -103,7 +98,11 @@ impl Builder {
             PollFd::from_borrowed_fd(control, PollFlags::IN),
             PollFd::new(&self.vmm.console, PollFlags::IN),
         ];
-        sources.extend(self.agent.as_ref().map(|agent| PollFd::new(agent, PollFlags::IN)));
+        sources.extend(self.agent.as_ref().map(|agent| {
+            let (descriptor, unsent) = agent.descriptor();
+            let flags = if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            PollFd::from_borrowed_fd(descriptor, flags)
+        }));
         match poll(&mut sources, Some(&left)) {
             Ok(0) => Err(failed(&"the guest did not come up in time")),
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -123,7 +122,7 @@ impl Builder {
             match self.vmm.control.receive::<VmmMessage>().map_err(|error| failed(&error))? {
                 Received::Message(VmmMessage::Connection { port: AGENT_PORT }, Some(connection)) => {
                     rustix::io::ioctl_fionbio(&connection, true).map_err(|error| failed(&error))?;
-                    self.agent = Some(connection);
+                    self.agent = Some(Agent::new(connection));
                 }
                 Received::Message(VmmMessage::Snapshot { error: None }, _) => return Ok(true),
                 Received::Message(VmmMessage::Snapshot { error: Some(error) }, _) => {
@@ -141,29 +140,19 @@ impl Builder {
 
     /// Whether the agent rests.
     fn hear_agent(&mut self) -> Result<bool> {
-        let Some(agent) = &self.agent else { return Ok(false) };
-        let mut buffer = [0; 4096];
-        match rustix::io::read(agent, &mut buffer) {
-            Ok(0) => return Err(failed(&"its agent closed the connection")),
-            Ok(count) => self.decoder.push(&buffer[..count]),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(failed(&error)),
-        }
-        while let Some(message) = self.decoder.next().map_err(|error| failed(&error))? {
+        let Some(agent) = &mut self.agent else { return Ok(false) };
+        let open = agent.flush().and_then(|()| agent.read(&mut [0; 4096])).map_err(|error| failed(&error))?;
+        while let Some(message) = agent.next().map_err(|error| failed(&error))? {
             match message {
                 AgentMessage::Hello { version: VERSION, .. } => {
-                    for message in
-                        [HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME }, HostMessage::Rest]
-                    {
-                        let frame = encode(&message).map_err(|error| failed(&error))?;
-                        // A few bytes into an empty socket.
-                        rustix::io::write(agent, &frame).map_err(|error| failed(&error))?;
-                    }
+                    let hello = HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME };
+                    let told = agent.send(&hello).and_then(|()| agent.send(&HostMessage::Rest));
+                    told.map_err(|error| failed(&error))?;
                 }
                 AgentMessage::Resting => return Ok(true),
                 other => return Err(failed(&format_args!("its agent says {other:?}"))),
             }
         }
-        Ok(false)
+        if open { Ok(false) } else { Err(failed(&"its agent closed the connection")) }
     }
 }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +31,7 @@ use super::{
     sizing::{Host, VmSize},
     state::Lock,
 };
-use crate::{assets::Assets, vm::timestamp, vmm::snapshot};
+use crate::{assets::Assets, folders, vm::timestamp, vmm::snapshot};
 
 /// Changes when a template of the same inputs would be another.
 const VERSION: u32 = 1;
@@ -78,9 +78,8 @@ impl Templates {
     /// This user's: in `$XDG_CACHE_HOME/hull/templates`, or `~/.cache/hull/templates`. The folder is made when the first is
     /// built.
     pub fn open() -> Self {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-        Self { root: cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("hull/templates") }
+        let cache = folders::user(None, "XDG_CACHE_HOME", ".cache", "/var/cache/hull");
+        Self { root: cache.join("templates") }
     }
 
     /// The template for VMs of this size; built when there is none, in a VM that comes up within `limit`. Of several who
@@ -90,8 +89,7 @@ impl Templates {
     /// When the VM does not come up, or the disk is full.
     pub fn get(&self, size: VmSize, limit: Duration) -> Result<Template> {
         let assets = Assets::find().map_err(Error::missing)?;
-        let (origin, inputs) = inputs(&assets)?;
-        let id = id(size, &inputs);
+        let Key { id, origin, inputs } = key(&assets, size)?;
         if let Some(template) = self.find(&id) {
             return Ok(template);
         }
@@ -139,18 +137,16 @@ impl Templates {
     /// # Errors
     /// As [`get`](Self::get), and when there can be no such container.
     pub fn build(&self, host_config: &HostConfig) -> Result<String> {
-        let size = Host::this().vm_size(host_config)?;
-        self.get(size, boot_limit())?;
-        Ok(id(size, &inputs(&Assets::find().map_err(Error::missing)?)?.1))
+        Ok(self.get(Host::this().vm_size(host_config)?, boot_limit())?.id)
     }
 
     /// Whether there is one for containers with these limits.
     pub fn has(&self, host_config: &HostConfig) -> bool {
-        let id = Host::this().vm_size(host_config).ok().and_then(|size| {
+        let template = Host::this().vm_size(host_config).ok().and_then(|size| {
             let assets = Assets::find().ok()?;
-            Some(id(size, &inputs(&assets).ok()?.1))
+            self.find(&key(&assets, size).ok()?.id)
         });
-        id.is_some_and(|id| self.find(&id).is_some())
+        template.is_some()
     }
 
     /// What there is, the oldest first, each with the bytes it takes on disk.
@@ -198,12 +194,11 @@ impl Templates {
         let path = self.root.join(id);
         let folder = File::open(&path).ok()?;
         self.check_owner().ok()?;
-        let open = |name: &str, flags| {
-            let file = rustix::fs::openat(&folder, name, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty());
-            file.ok().map(File::from)
+        let open = |name: &str| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&folder, name, flags, Mode::empty()).ok().map(File::from)
         };
-        let snapshot = open("snapshot", OFlags::RDONLY)?;
-        let data_disk = open("data.img", OFlags::RDONLY)?;
+        let (snapshot, data_disk) = (open("snapshot")?, open("data.img")?);
         if snapshot::read(&snapshot).is_err() {
             let _ = remove(&path);
             return None;
@@ -282,8 +277,16 @@ fn recent(path: &Path) -> bool {
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < WHILE))
 }
 
-/// Where program and assets are, and what they are.
-fn inputs(assets: &Assets) -> Result<(String, String)> {
+/// What a template is found by.
+struct Key {
+    id: String,
+    /// See [`About`].
+    origin: String,
+    inputs: String,
+}
+
+/// The key of the template for VMs of this size.
+fn key(assets: &Assets, size: VmSize) -> Result<Key> {
     let program = PathBuf::from("/proc/self/exe");
     // What a guest decides at its boot depends on the host's kernel, KVM and microcode: a template lives as long as they do.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -293,14 +296,11 @@ fn inputs(assets: &Assets) -> Result<(String, String)> {
         let file = file.metadata().map_err(Error::file("cannot look at", &path))?;
         let name = fs::canonicalize(&path).unwrap_or(path);
         origin += &format!("{} ", name.display());
-        let (dev, ino, size) = (file.dev(), file.ino(), file.size());
-        inputs += &format!(" {dev}.{ino}.{size}.{}.{}", file.mtime(), file.mtime_nsec());
+        let (dev, ino, length) = (file.dev(), file.ino(), file.size());
+        inputs += &format!(" {dev}.{ino}.{length}.{}.{}", file.mtime(), file.mtime_nsec());
     }
-    Ok((origin, inputs))
-}
-
-fn id(size: VmSize, inputs: &str) -> String {
     let VmSize { memory, vcpus } = size;
     let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {inputs}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(Key { id, origin, inputs })
 }

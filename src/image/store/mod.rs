@@ -31,6 +31,8 @@ pub use ingest::{Expected, Ingest, Ingested, Spooled};
 use lock::{Lock, Mode};
 use metadata::{Metadata, Name};
 
+use crate::folders;
+
 const TEMP: &str = "temporary";
 const BLOBS: &str = "blobs/sha256";
 const LAYERS: &str = "layers";
@@ -77,11 +79,7 @@ pub struct Layer {
 impl Store {
     /// Opens this user's store: `$HULL_DATA`, or `$XDG_DATA_HOME/hull`, or `~/.local/share/hull`. It is made if absent.
     pub fn open() -> Result<Store> {
-        let dir = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = dir("HULL_DATA")
-            .or_else(|| dir("XDG_DATA_HOME").map(|data| data.join("hull")))
-            .or_else(|| dir("HOME").map(|home| home.join(".local/share/hull")));
-        Self::open_at(&root.unwrap_or_else(|| PathBuf::from("/var/lib/hull")))
+        Self::open_at(&folders::user(Some("HULL_DATA"), "XDG_DATA_HOME", ".local/share", "/var/lib/hull"))
     }
 
     /// Opens the store in folder `root`. It is made if absent. What dead processes left half-done is removed.

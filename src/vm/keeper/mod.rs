@@ -11,7 +11,7 @@
 //! *Draining* delivers the last output, *Closing* lets the agent write the data disk (skipped when nobody wants it
 //! any more), *Ending* waits for the VMM.
 
-mod agent;
+pub(crate) mod agent;
 mod client;
 mod events;
 pub mod outcome;
