@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hull_protocol::{
-    AGENT_PORT, AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId,
-    Stdio as Ports,
+    AGENT_PORT, AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Image, Process,
+    ProcessId, Stdio as Ports,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -29,6 +29,7 @@ use crate::{
     power, process,
     rootfs::{DataDisk, Root},
     skeleton::Skeleton,
+    spare::SpareRoot,
     stdio::Stdio,
     step::{Handed, Step},
     sys,
@@ -80,6 +81,8 @@ pub struct Agent {
     data: DataDisk,
     cgroups: Cgroups,
     parked: Option<Parked>,
+    /// The next container's root, if its image is known.
+    spare: Option<SpareRoot>,
     /// Whether a container has, or had, the guest's network: the first one in a guest, which most often is the only one. Nothing else
     /// here has a use for it, and a namespace takes as long to make as half of everything else. What is left in it is not
     /// for another container.
@@ -125,6 +128,7 @@ impl Agent {
             data: DataDisk::new(place.data_disk),
             cgroups: Cgroups::default(),
             parked: None,
+            spare: None,
             network_given: false,
             containers: Vec::new(),
             tasks: Vec::new(),
@@ -174,10 +178,14 @@ impl Agent {
 
     /// Does what can be done before it is known for which container, and waits for the host to come back. A snapshot is
     /// taken meanwhile, and what goes on here goes on in each copy of this guest.
-    fn rest(&mut self) {
+    fn rest(&mut self, image: Option<&Image>) {
         while !self.preparations.is_empty() {
             self.prepare();
         }
+        if let Some(parked) = &self.parked {
+            parked.settle();
+        }
+        self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
         self.asleep = true;
         let resumed = self.host.listen(AGENT_PORT).and_then(|listener| {
             self.control.send(&AgentMessage::Resting);
@@ -238,7 +246,7 @@ impl Agent {
                 }
                 return;
             }
-            HostMessage::Rest => return self.rest(),
+            HostMessage::Rest { image } => return self.rest(image.as_ref()),
             HostMessage::Wake { seed, realtime_ns } => {
                 self.asleep = false;
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
@@ -286,7 +294,13 @@ impl Agent {
         let parked = self.parked_for(Skeleton::from(request))?;
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
-        let root = Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?;
+        let root = match self.spare.take() {
+            Some(spare) if spare.fits(request) => spare.claim(&request.id, &mut self.layers)?,
+            unfit => {
+                unfit.into_iter().for_each(|spare| spare.release(&mut self.layers));
+                Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?
+            }
+        };
         match self.start_container(id, request, process, ports, parked, root.mount.as_fd()) {
             Ok((task, cgroup, user_namespace)) => {
                 self.containers.push(Container::new(request, id, root, cgroup, user_namespace));
@@ -502,6 +516,7 @@ impl Agent {
 
     fn finish_shutdown(&mut self) -> ! {
         self.parked = None;
+        self.spare = None;
         for container in self.containers.drain(..) {
             container.release(&mut self.layers);
         }

@@ -36,6 +36,7 @@ mod process;
 mod pump;
 mod rootfs;
 mod skeleton;
+mod spare;
 mod stdio;
 mod step;
 mod sys;

@@ -2,8 +2,9 @@
 
 use hull_protocol::{Limits, Rlimit};
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    io::Errno,
+    io::{Errno, retry_on_intr},
     process::{WaitId, WaitIdOptions, waitid},
 };
 
@@ -69,6 +70,16 @@ impl Parked {
             parked.user_namespace = Some(UserNamespace::fill(pid, parts.pidfd.as_fd())?);
         }
         Ok(parked)
+    }
+
+    /// Waits until all that it does before it waits itself is done, or failed.
+    pub fn settle(&self) {
+        if let Some(parts) = &self.parts
+            && self.pending.is_empty()
+        {
+            let mut news = [PollFd::new(parts.child.socket(), PollFlags::IN)];
+            let _ = retry_on_intr(|| poll(&mut news, None));
+        }
     }
 
     /// Whether it can become a container of this kind.

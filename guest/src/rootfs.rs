@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use hull_protocol::Container;
+use hull_protocol::{Container, Extent};
 use rustix::{
     fd::OwnedFd,
     fs::{self, CWD, Gid, Mode, OFlags, Uid},
@@ -98,23 +98,53 @@ impl Root {
         data: &mut DataDisk,
         user_namespace: Option<&UserNamespace>,
     ) -> Result<Self, Failure> {
-        let count = container.layers.len();
+        Self::of(&container.layers, layers, |used| {
+            if container.read_only {
+                return scratch(used, user_namespace);
+            }
+            data.mount()?;
+            let base = directory(&container.id);
+            // Fails once it is used, and where a container is started again.
+            if fs::renameat(CWD, SPARE, CWD, &*base).is_err() {
+                make_directory(&base)?;
+            }
+            overlay(used, &base, user_namespace)
+        })
+    }
+
+    /// Puts a root together for a container that is not known yet.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn spare(extents: &[Extent], layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
+        Self::of(extents, layers, |used| {
+            data.mount()?;
+            make_directory(SPARE)?;
+            overlay(used, SPARE, None)
+        })
+    }
+
+    /// Gives the writable layer of the spare root to the container with this id.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn claim_spare(id: &str) -> Result<(), Failure> {
+        fs::renameat(CWD, SPARE, CWD, &*directory(id))
+            .map_err(|error| Failure::internal("cannot give the container a writable layer", error))
+    }
+
+    fn of(
+        extents: &[Extent],
+        layers: &mut Layers,
+        mount: impl FnOnce(&[Layer]) -> Result<OwnedFd, Failure>,
+    ) -> Result<Self, Failure> {
+        let count = extents.len();
         if count > MOST {
             return Err(Failure::invalid(format!("the image has {count} layers, {MOST} are possible")));
         }
         let mut used = Vec::with_capacity(count);
-        let mount = container
-            .layers
-            .iter()
-            .try_for_each(|extent| layers.acquire(*extent).map(|layer| used.push(layer)))
-            .and_then(|()| {
-                if container.read_only {
-                    scratch(&used, user_namespace)
-                } else {
-                    writable(container, &used, data, user_namespace)
-                }
-            });
-        match mount {
+        let acquired = extents.iter().try_for_each(|extent| layers.acquire(*extent).map(|l| used.push(l)));
+        match acquired.and_then(|()| mount(&used)) {
             Ok(mount) => Ok(Self { mount, layers: used }),
             Err(failure) => {
                 used.into_iter().for_each(|layer| layers.release(layer));
@@ -129,20 +159,9 @@ impl Root {
     }
 }
 
-/// A root whose writable layer is on the data disk.
-fn writable(
-    container: &Container,
-    layers: &[Layer],
-    data: &mut DataDisk,
-    user_namespace: Option<&UserNamespace>,
-) -> Result<OwnedFd, Failure> {
-    data.mount()?;
-    let base = format!("{DATA}/{}", container.id);
-    // Fails once it is used, and where a container is started again.
-    if fs::renameat(CWD, SPARE, CWD, &*base).is_err() {
-        make_directory(&base)?;
-    }
-    overlay(layers, &base, user_namespace)
+/// Where the writable layer of the container with this id is.
+fn directory(id: &str) -> String {
+    format!("{DATA}/{id}")
 }
 
 /// A root whose writable layer is in memory: only mount targets that the image lacks get into it, before the root is made

@@ -110,7 +110,6 @@ impl Skeleton {
         }
         steps.extend([Step::Unshare(self.new_namespaces()), Step::Umask(0), Step::Loopback]);
         steps.push(file_system("proc", "/proc", LOCKED, ""));
-        steps.push(Step::ShowNamespaces { network: self.own_network });
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
         steps.push(file_system("sysfs", "/sys", LOCKED | writable, ""));
@@ -124,6 +123,8 @@ impl Skeleton {
         for path in &self.read_only {
             steps.push(Step::ReadOnly(text("path", path.as_str())?));
         }
+        // Last: who waits for it waits for all.
+        steps.push(Step::ShowNamespaces { network: self.own_network });
         Ok(steps)
     }
 

@@ -2,15 +2,13 @@
 
 use std::mem::size_of;
 
+use hull_protocol::SEED;
 use rustix::{
     fs::{self, CWD, Mode, OFlags},
     io,
     ioctl::{self, NoArg, Opcode, Setter, opcode},
     time::{ClockId, Timespec, clock_settime},
 };
-
-/// Bytes of randomness a copy is given.
-const SEED: usize = 32;
 
 /// `struct rand_pool_info` with its buffer.
 #[repr(C)]
@@ -31,23 +29,15 @@ const RESEED: Opcode = opcode::none(b'R', 7);
 ///
 /// # Errors
 /// What failed. A guest that is not unique must not go on.
-pub fn wake(seed: &str, realtime_ns: u64) -> Result<(), String> {
+pub fn wake(seed: &[u8; SEED], realtime_ns: u64) -> Result<(), String> {
     reseed(seed).map_err(|error| format!("cannot reseed the random generator: {error}"))?;
     let (tv_sec, tv_nsec) = ((realtime_ns / 1_000_000_000) as i64, (realtime_ns % 1_000_000_000) as i64);
     clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec })
         .map_err(|error| format!("cannot set the clock: {error}"))
 }
 
-fn reseed(seed: &str) -> io::Result<()> {
-    let mut pool = Pool { entropy: SEED as i32 * 8, length: SEED as i32, buffer: [0; SEED] };
-    if seed.len() != 2 * SEED {
-        return Err(io::Errno::INVAL);
-    }
-    for (byte, digits) in pool.buffer.iter_mut().zip(seed.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok();
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        *byte = value.ok_or(io::Errno::INVAL)?;
-    }
+fn reseed(seed: &[u8; SEED]) -> io::Result<()> {
+    let pool = Pool { entropy: SEED as i32 * 8, length: SEED as i32, buffer: *seed };
     let random = fs::openat(CWD, "/dev/urandom", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     const { assert!(size_of::<Pool>() == 8 + SEED) };
     // SAFETY: the request takes a `rand_pool_info` and as many bytes behind it as that says.

@@ -47,6 +47,18 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// An image, as far as it is of use before there is a container of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Image {
+    /// Its layers, lowest first.
+    pub layers: Vec<Extent>,
+    /// What its containers execute.
+    pub command: String,
+    /// Where they look for it, unless that is Docker's default.
+    pub path: Option<String>,
+}
+
 /// A file system to mount in the container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

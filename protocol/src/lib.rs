@@ -13,7 +13,7 @@ pub mod defaults;
 pub mod frame;
 mod message;
 
-pub use container::{Container, Extent, File, Limits, Mount, Process, Rlimit, Stdio, WindowSize};
+pub use container::{Container, Extent, File, Image, Limits, Mount, Process, Rlimit, Stdio, WindowSize};
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};
 
 /// Version of the protocol; a peer refuses one it does not know, naming both versions.
@@ -26,3 +26,5 @@ pub const AGENT_PORT: u32 = 1024;
 pub const FIRST_STREAM_PORT: u32 = 0x1_0000;
 /// Largest frame body a peer may send, in bytes; a longer one ends the connection.
 pub const MAX_FRAME: u32 = 1 << 20;
+/// Bytes of randomness that a copy of a guest is given.
+pub const SEED: usize = 32;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Process, Stdio, WindowSize};
+use crate::{Container, Image, Process, SEED, Stdio, WindowSize};
 
 /// A process as the host numbers it: unique for the life of a VM, never reused.
 pub type ProcessId = u32;
@@ -58,11 +58,15 @@ pub enum HostMessage {
     },
     /// Prepares what a container will need, listens on [`crate::AGENT_PORT`] of the guest, says [`AgentMessage::Resting`] and waits: here a
     /// snapshot is taken. The next connection is to that port, and begins as the first did.
-    Rest,
+    Rest {
+        /// What the next container will be made of, if that is known.
+        #[serde(default)]
+        image: Option<Image>,
+    },
     /// The first request after a rest: the guest is a copy of another, and some time has passed.
     Wake {
-        /// Random bytes, in hexadecimal, that no other copy is given.
-        seed: String,
+        /// Random bytes that no other copy is given.
+        seed: [u8; SEED],
         /// The host's `CLOCK_REALTIME`, in nanoseconds.
         realtime_ns: u64,
     },

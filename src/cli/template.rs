@@ -8,7 +8,11 @@ use serde_json::json;
 use super::{container::parse_cpus, image::size, table};
 use crate::{
     config::Size,
-    container::{HostConfig, template::Templates},
+    container::{
+        HostConfig,
+        template::{Patience, Purpose, Templates},
+    },
+    image,
 };
 
 /// The verbs.
@@ -16,7 +20,7 @@ use crate::{
 pub enum Verb {
     /// List templates
     Ls(Ls),
-    /// Build the template for a size, unless it is there
+    /// Build the template for a size or for an image, unless it is there
     Build(Build),
     /// Remove templates; what runs is not touched
     Rm(Rm),
@@ -32,9 +36,11 @@ pub struct Ls {
     json: bool,
 }
 
-/// Build the template for a size, unless it is there
+/// Build the template for a size or for an image, unless it is there
 #[derive(Debug, Args)]
 pub struct Build {
+    /// Image of the containers it is for; without one it serves any, a little later
+    image: Option<String>,
     /// Memory of the containers it is for, as `hull run -m` has it
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<Size>,
@@ -63,7 +69,10 @@ impl Verb {
                     nano_cpus: build.cpus.unwrap_or(0),
                     ..HostConfig::default()
                 };
-                println!("{}", templates.build(&host_config)?);
+                let image = build.image.as_deref().map(find).transpose()?;
+                let image = build.image.as_deref().zip(image.as_ref());
+                let purpose = Purpose::in_advance(&host_config, image)?;
+                println!("{}", templates.get(&purpose, Patience::default())?.id);
             }
             Verb::Rm(rm) => {
                 for id in &rm.ids {
@@ -85,13 +94,18 @@ impl Verb {
     }
 }
 
+/// The image with this name.
+fn find(name: &str) -> anyhow::Result<image::Image> {
+    Ok(image::Store::open()?.find(name)?.ok_or_else(|| image::Error::NotFound(name.to_owned()))?)
+}
+
 impl Ls {
     fn run(&self, templates: &Templates) -> anyhow::Result<()> {
         let found = templates.list()?;
         if self.json {
             for (about, bytes) in found {
                 let line = json!({
-                    "ID": about.id, "Vcpus": about.vcpus, "Memory": about.memory, "CreatedAt": about.created,
+                    "ID": about.id, "Image": about.image, "Vcpus": about.vcpus, "Memory": about.memory, "CreatedAt": about.created,
                     "BuildMilliseconds": about.build_ms, "Size": bytes,
                 });
                 println!("{line}");
@@ -104,6 +118,7 @@ impl Ls {
             let built_in = format!("{:.1} s", about.build_ms as f64 / 1e3);
             [
                 about.id.clone(),
+                about.image.clone().unwrap_or_else(|| "<any>".to_owned()),
                 about.vcpus.to_string(),
                 memory,
                 about.created.clone(),
@@ -112,7 +127,10 @@ impl Ls {
             ]
         };
         let rows: Vec<_> = found.iter().map(row).collect();
-        print!("{}", table::render(["TEMPLATE", "VCPUS", "MEMORY", "CREATED", "BUILT IN", "SIZE"], &rows));
+        print!(
+            "{}",
+            table::render(["TEMPLATE", "IMAGE", "VCPUS", "MEMORY", "CREATED", "BUILT IN", "SIZE"], &rows)
+        );
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     cell::OnceCell,
     fs::File,
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -14,9 +14,9 @@ use super::{
     ContainerId, Description, Error, Result, disk,
     machine::{Machine, Parts, machine},
     process, signal,
-    sizing::{Host, VmSize},
+    sizing::Host,
     state::{Folder, Lock, State, Status, Store},
-    template::{Template, Templates},
+    template::{Patience, Purpose, Template, Templates},
 };
 use crate::{
     assets::Assets,
@@ -182,7 +182,10 @@ impl Recorder {
         let image = image::Store::open()?.find(&description.image.to_string())?;
         let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
         let size = Host::this().vm_size(&description.host_config)?;
-        let (data_disk, snapshot) = self.data_disk(size, template)?;
+        let purpose = template
+            .then(|| Purpose::of(&description.config, &description.host_config, &image))
+            .transpose()?;
+        let (data_disk, snapshot) = self.data_disk(purpose.as_ref(), &signals)?;
         let restored = snapshot.is_some();
         let layers = image.open_layers()?;
         let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
@@ -204,7 +207,7 @@ impl Recorder {
 
     /// The container's data disk, and the snapshot that it belongs to. A container that was never started has none yet: it gets
     /// a template's, or an empty one.
-    fn data_disk(&self, size: VmSize, template: bool) -> Result<(File, Option<File>)> {
+    fn data_disk(&self, purpose: Option<&Purpose>, signals: &Signals) -> Result<(File, Option<File>)> {
         let path = self.folder.file("data.img");
         let open = || File::options().read(true).write(true).open(&path);
         match open() {
@@ -212,8 +215,12 @@ impl Recorder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
+        let patience = Patience { interrupt: Some(signals.as_fd()), ..Patience::default() };
         // Without one the VM boots, and if that is what went wrong, says so.
-        let template = template.then(|| Templates::open().get(size, boot_limit()).ok()).flatten();
+        let template = purpose.and_then(|purpose| {
+            let purposes = [purpose.clone(), purpose.any_image()];
+            purposes.iter().find_map(|purpose| Templates::open().get(purpose, patience).ok())
+        });
         let (empty, snapshot) = match template {
             Some(Template { id, snapshot, data_disk }) => {
                 let _ = self.template.set(id);

@@ -20,7 +20,7 @@ use crate::{
     container::{
         self, ContainerId, Created, Error, Result,
         state::{Status, Store},
-        template::Templates,
+        template::{Purpose, Templates},
     },
     vm::control::KeeperMessage,
     vmm::{
@@ -82,7 +82,7 @@ impl Run {
         let tied = self.options.rm && !self.detach;
         if !self.no_template
             && std::io::stderr().is_terminal()
-            && !Templates::open().has(&description.host_config)
+            && !Templates::open().has(&Purpose::of(&description.config, &description.host_config, &image)?)
         {
             eprintln!("hull: building template (once)");
         }

@@ -1,18 +1,23 @@
-//! Builds a template: boots a VM without layers, asks its agent to rest, and takes the snapshot.
+//! Builds a template: boots a VM without layers or goes on from one with those of an image, asks its agent to rest, and takes
+//! the snapshot.
 
 use std::{
     fs::File,
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::Path,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use hull_protocol::{AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, VERSION};
+use hull_protocol::{AGENT_PORT, AgentMessage, HostMessage, Image, MAX_FRAME, VERSION};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
 
+use super::{AtHand, Patience, Template};
 use crate::{
     assets::Assets,
     container::{
@@ -22,7 +27,7 @@ use crate::{
         sizing::VmSize,
     },
     vm::{
-        keeper::agent::Agent,
+        keeper::agent::{self, Agent},
         launch::{self, Vmm},
     },
     vmm::{
@@ -31,10 +36,28 @@ use crate::{
     },
 };
 
+/// What to build.
+pub struct Blueprint {
+    /// How large the VM is.
+    pub size: VmSize,
+    /// The image to have at hand, and the template to go on from with it.
+    pub image: Option<(Template, AtHand)>,
+}
+
 /// Puts a template's files into this empty folder.
-pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> Result<()> {
+pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint, patience: Patience<'_>) -> Result<()> {
+    let Blueprint { size, image } = blueprint;
+    let (base, image) = image.unzip();
+    let (empty, from) = match base {
+        Some(Template { snapshot, data_disk, .. }) => (data_disk, Some(snapshot)),
+        None => (Assets::open(&assets.data_disk()).map_err(Error::missing)?, None),
+    };
     let disk_path = folder.join("data.img");
-    disk::make(&Assets::open(&assets.data_disk()).map_err(Error::missing)?, &disk_path)?;
+    disk::make(&empty, &disk_path)?;
+    let layers = image.iter().flat_map(|image| &image.layers);
+    let layers = layers.map(|path| File::open(path).map_err(Error::file("cannot open", path)));
+    let layers = layers.collect::<Result<_>>()?;
+    let restored = from.is_some();
     let create = |path: &Path| {
         let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         file.map_err(Error::file("cannot make", path))
@@ -43,12 +66,14 @@ pub fn build(folder: &Path, assets: &Assets, size: VmSize, limit: Duration) -> R
     let disk = data_disk.try_clone().map_err(Error::file("cannot open", &disk_path))?;
     let snapshot = create(&folder.join("snapshot"))?;
     let console = launch::console().map_err(|error| failed(&error))?;
-    let parts = Parts { size, layers: Vec::new(), data_disk, snapshot: None, console: &console.1 };
+    let parts = Parts { size, layers, data_disk, snapshot: from, console: &console.1 };
     let machine = machine(parts)?;
+    let image = image.map(|AtHand { command, path, .. }| Image { layers: machine.layers, command, path });
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
         .map_err(|error| failed(&error))?;
-    let mut builder = Builder { vmm, agent: None, snapshot, deadline: Instant::now() + limit };
-    let built = builder.run();
+    let deadline = Instant::now() + patience.limit;
+    let mut builder = Builder { vmm, agent: None, restored, image, snapshot, deadline };
+    let built = builder.run(patience.interrupt);
     builder.vmm.process.kill();
     builder.vmm.process.reap();
     built?;
@@ -67,15 +92,19 @@ fn failed(reason: &dyn std::fmt::Display) -> Error {
 struct Builder {
     vmm: Vmm,
     agent: Option<Agent>,
+    /// It goes on from another template.
+    restored: bool,
+    /// What its agent is to have ready.
+    image: Option<Image>,
     snapshot: File,
     deadline: Instant,
 }
 
 impl Builder {
     /// Goes on until the snapshot is written.
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<()> {
         loop {
-            self.wait()?;
+            self.wait(interrupt)?;
             self.drain_console();
             if self.hear_agent()? {
                 self.agent = None;
@@ -90,7 +119,7 @@ impl Builder {
     }
 
     /// Waits until somebody says something.
-    fn wait(&self) -> Result<()> {
+    fn wait(&self, interrupt: Option<BorrowedFd<'_>>) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         let control = self.vmm.control.as_fd();
@@ -103,7 +132,12 @@ impl Builder {
             let flags = if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             PollFd::from_borrowed_fd(descriptor, flags)
         }));
+        let before = sources.len();
+        sources.extend(interrupt.map(|interrupt| PollFd::from_borrowed_fd(interrupt, PollFlags::IN)));
         match poll(&mut sources, Some(&left)) {
+            Ok(_) if sources[before..].iter().any(|source| !source.revents().is_empty()) => {
+                Err(Error::Interrupted)
+            }
             Ok(0) => Err(failed(&"the guest did not come up in time")),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(failed(&error)),
@@ -120,6 +154,10 @@ impl Builder {
     fn hear_vmm(&mut self) -> Result<bool> {
         loop {
             match self.vmm.control.receive::<VmmMessage>().map_err(|error| failed(&error))? {
+                Received::Message(VmmMessage::Running { .. }, _) if self.restored => {
+                    let called = agent::call(&self.vmm.control).map_err(|error| failed(&error))?;
+                    self.agent = Some(called);
+                }
                 Received::Message(VmmMessage::Connection { port: AGENT_PORT }, Some(connection)) => {
                     rustix::io::ioctl_fionbio(&connection, true).map_err(|error| failed(&error))?;
                     self.agent = Some(Agent::new(connection));
@@ -146,8 +184,12 @@ impl Builder {
             match message {
                 AgentMessage::Hello { version: VERSION, .. } => {
                     let hello = HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME };
-                    let told = agent.send(&hello).and_then(|()| agent.send(&HostMessage::Rest));
-                    told.map_err(|error| failed(&error))?;
+                    let mut tell = |message| agent.send(&message).map_err(|error| failed(&error));
+                    tell(hello)?;
+                    if self.restored {
+                        tell(agent::wake().map_err(|error| failed(&error))?)?;
+                    }
+                    tell(HostMessage::Rest { image: self.image.take() })?;
                 }
                 AgentMessage::Resting => return Ok(true),
                 other => return Err(failed(&format_args!("its agent says {other:?}"))),

@@ -6,37 +6,41 @@
 //!     data.img                  its data disk at that moment: the two belong together
 //!     about.json
 //! ```
+//! There is one for each size of a VM, which is booted, and one for each image that runs in it, which goes on from that: the layers
+//! are mounted, the root is put together, and the program's pages are in memory. Nothing of a container is in either.
+//!
 //! A template whose inputs changed, the host's boot among them, is never found again, and makes way for the next that is
 //! built. The state in a snapshot has a checksum; the memory has none, for it is never read as a whole.
 
 mod build;
+mod purpose;
 
 use std::{
     fs::{self, File},
     io::ErrorKind,
+    os::fd::BorrowedFd,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+pub use self::purpose::{AtHand, Purpose};
+use self::{build::Blueprint, purpose::Key};
 use super::{
-    HostConfig,
     error::{Error, Result},
     keeper::boot_limit,
-    machine::COMMAND_LINE,
-    sizing::{Host, VmSize},
+    sizing::VmSize,
     state::Lock,
 };
 use crate::{assets::Assets, folders, vm::timestamp, vmm::snapshot};
 
-/// Changes when a template of the same inputs would be another.
-const VERSION: u32 = 1;
 /// Templates that one hull keeps.
-const MOST: usize = 8;
+const MOST: usize = 16;
+/// For `utimensat`: whatever the time is.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
 
 /// A user's templates.
 #[derive(Debug)]
@@ -64,6 +68,9 @@ pub struct About {
     pub vcpus: u8,
     /// Bytes of memory.
     pub memory: u64,
+    /// The image, as whoever ran it first called it.
+    #[serde(default)]
+    pub image: Option<String>,
     /// When it was built (RFC 3339).
     pub created: String,
     /// Milliseconds that took.
@@ -72,6 +79,24 @@ pub struct About {
     origin: String,
     /// The same with their contents, as far as the file system tells of them.
     inputs: String,
+    /// The image's layers: without them nothing can go on from this.
+    #[serde(default)]
+    layers: Vec<PathBuf>,
+}
+
+/// How long to wait for a template, and for whom not.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience<'a> {
+    /// Time for a VM to come up.
+    pub limit: Duration,
+    /// Readable when nobody wants it any more.
+    pub interrupt: Option<BorrowedFd<'a>>,
+}
+
+impl Default for Patience<'_> {
+    fn default() -> Self {
+        Self { limit: boot_limit(), interrupt: None }
+    }
 }
 
 impl Templates {
@@ -82,14 +107,13 @@ impl Templates {
         Self { root: cache.join("templates") }
     }
 
-    /// The template for VMs of this size; built when there is none, in a VM that comes up within `limit`. Of several who
-    /// want it, one builds.
+    /// The template for this purpose; built when there is none. Of several who want it, one builds.
     ///
     /// # Errors
-    /// When the VM does not come up, or the disk is full.
-    pub fn get(&self, size: VmSize, limit: Duration) -> Result<Template> {
+    /// When the VM does not come up, the disk is full, or somebody interrupted it.
+    pub fn get(&self, purpose: &Purpose, patience: Patience<'_>) -> Result<Template> {
         let assets = Assets::find().map_err(Error::missing)?;
-        let Key { id, origin, inputs } = key(&assets, size)?;
+        let Key { id, origin, inputs } = Key::of(purpose, &assets)?;
         if let Some(template) = self.find(&id) {
             return Ok(template);
         }
@@ -113,17 +137,22 @@ impl Templates {
         remove(&unfinished)?;
         private(&unfinished, false)?;
         let started = Instant::now();
-        let built = build::build(&unfinished, &assets, size, limit).and_then(|()| {
+        let built = self.blueprint(purpose, patience).and_then(|blueprint| {
+            build::build(&unfinished, &assets, blueprint, patience)?;
             let build_ms = started.elapsed().as_millis() as u64;
-            let VmSize { vcpus, memory } = size;
+            let VmSize { vcpus, memory } = purpose.size;
             let created = timestamp::now();
-            self.finish(
-                &unfinished,
-                About { id: id.clone(), vcpus, memory, created, build_ms, origin, inputs },
-            )
+            let (image, layers) = purpose.image.clone().map(|image| (image.name, image.layers)).unzip();
+            let layers = layers.unwrap_or_default();
+            let about =
+                About { id: id.clone(), vcpus, memory, image, created, build_ms, origin, inputs, layers };
+            self.finish(&unfinished, about)
         });
         if let Err(error) = built {
             let _ = remove(&unfinished);
+            if matches!(error, Error::Interrupted) {
+                return Err(error);
+            }
             // Whoever waits for the lock, or comes soon, boots instead of trying the same.
             let _ = fs::write(&failed, error.to_string());
             return Err(error);
@@ -132,20 +161,17 @@ impl Templates {
             .ok_or_else(|| Error::file("cannot open", &self.root.join(&id))(ErrorKind::NotFound.into()))
     }
 
-    /// Sees to it that there is a template for containers with these limits, and gives its id.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get), and when there can be no such container.
-    pub fn build(&self, host_config: &HostConfig) -> Result<String> {
-        Ok(self.get(Host::this().vm_size(host_config)?, boot_limit())?.id)
+    /// What to build a template of: one of an image goes on from the one for its size.
+    fn blueprint(&self, purpose: &Purpose, patience: Patience<'_>) -> Result<Blueprint> {
+        let Some(image) = purpose.image.clone() else {
+            return Ok(Blueprint { size: purpose.size, image: None });
+        };
+        Ok(Blueprint { size: purpose.size, image: Some((self.get(&purpose.any_image(), patience)?, image)) })
     }
 
-    /// Whether there is one for containers with these limits.
-    pub fn has(&self, host_config: &HostConfig) -> bool {
-        let template = Host::this().vm_size(host_config).ok().and_then(|size| {
-            let assets = Assets::find().ok()?;
-            self.find(&key(&assets, size).ok()?.id)
-        });
+    /// Whether there is one for this purpose.
+    pub fn has(&self, purpose: &Purpose) -> bool {
+        let template = Assets::find().ok().and_then(|assets| self.find(&Key::of(purpose, &assets).ok()?.id));
         template.is_some()
     }
 
@@ -203,6 +229,9 @@ impl Templates {
             let _ = remove(&path);
             return None;
         }
+        // Where there are too many, those go first that nobody used for long.
+        let now = Timestamps { last_access: NOW, last_modification: NOW };
+        let _ = rustix::fs::utimensat(&folder, "about.json", &now, AtFlags::empty());
         Some(Template { id: id.to_owned(), snapshot, data_disk })
     }
 
@@ -231,14 +260,19 @@ impl Templates {
             .map_err(Error::file("cannot make folder", &finished))
     }
 
-    /// Removes what earlier versions of the same program and assets left, what builders left that were killed, and the oldest
-    /// where there are too many: every size has one of its own.
+    /// Removes what earlier versions of the same program and assets left, those of images that are gone, what builders left that
+    /// were killed, and the longest unused where there are too many.
     fn remove_stale(&self, origin: &str, inputs: &str) {
         let mut found = self.list().unwrap_or_default();
         found.retain(|(about, _)| about.origin == origin);
+        let used = |about: &About| {
+            fs::metadata(self.root.join(&about.id).join("about.json")).and_then(|file| file.modified()).ok()
+        };
+        found.sort_by_cached_key(|(about, _)| used(about));
         let excess = (found.len() + 1).saturating_sub(MOST);
         for (place, (about, _)) in found.into_iter().enumerate() {
-            if place < excess || about.inputs != inputs {
+            let gone = about.layers.iter().any(|layer| !layer.exists());
+            if place < excess || about.inputs != inputs || gone {
                 let _ = remove(&self.root.join(about.id));
             }
         }
@@ -275,32 +309,4 @@ fn recent(path: &Path) -> bool {
     const WHILE: Duration = Duration::from_secs(300);
     let written = fs::metadata(path).and_then(|file| file.modified());
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < WHILE))
-}
-
-/// What a template is found by.
-struct Key {
-    id: String,
-    /// See [`About`].
-    origin: String,
-    inputs: String,
-}
-
-/// The key of the template for VMs of this size.
-fn key(assets: &Assets, size: VmSize) -> Result<Key> {
-    let program = PathBuf::from("/proc/self/exe");
-    // What a guest decides at its boot depends on the host's kernel, KVM and microcode: a template lives as long as they do.
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let (mut origin, mut inputs) = (String::new(), format!("{VERSION} {} {}", snapshot::cpu(), boot.trim()));
-    for path in [program, assets.kernel(), assets.rootfs(), assets.data_disk()] {
-        let file = Assets::open(&path).map_err(Error::missing)?;
-        let file = file.metadata().map_err(Error::file("cannot look at", &path))?;
-        let name = fs::canonicalize(&path).unwrap_or(path);
-        origin += &format!("{} ", name.display());
-        let (dev, ino, length) = (file.dev(), file.ino(), file.size());
-        inputs += &format!(" {dev}.{ino}.{length}.{}.{}", file.mtime(), file.mtime_nsec());
-    }
-    let VmSize { memory, vcpus } = size;
-    let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {inputs}"));
-    let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Key { id, origin, inputs })
 }

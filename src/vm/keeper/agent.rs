@@ -6,10 +6,15 @@ use std::{
 };
 
 use hull_protocol::{
-    AgentMessage, HostMessage, MAX_FRAME,
+    AGENT_PORT, AgentMessage, HostMessage, MAX_FRAME, SEED,
     frame::{self, Decoder},
 };
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+};
+
+use crate::vmm::{channel::Channel, control::KeeperMessage as ToVmm};
 
 /// Most bytes that may wait for an agent that does not read.
 const MAX_UNSENT: usize = 2 * MAX_FRAME as usize;
@@ -88,4 +93,28 @@ impl Agent {
     pub fn next(&mut self) -> Result<Option<AgentMessage>, frame::FrameError> {
         self.decoder.next()
     }
+}
+
+/// Connects to the agent of a VM that was not booted.
+///
+/// # Errors
+/// When there are no descriptors left, or no VMM.
+pub fn call(vmm: &Channel) -> io::Result<Agent> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    vmm.send(&ToVmm::Connect { port: AGENT_PORT }, Some(far.as_fd()))?;
+    Ok(Agent::new(near))
+}
+
+/// What a copy of a guest is to have of its own.
+///
+/// # Errors
+/// When the host has no random bytes.
+pub fn wake() -> rustix::io::Result<HostMessage> {
+    let mut seed = [0; SEED];
+    // All of them: fewer come only when more than 256 are asked for.
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let realtime_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    Ok(HostMessage::Wake { seed, realtime_ns })
 }

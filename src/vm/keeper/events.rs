@@ -1,17 +1,14 @@
 //! What the keeper does about what it hears.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use hull_protocol::{
     AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, Stdio, VERSION,
 };
-use rustix::{
-    event::PollFlags,
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
-};
+use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
-    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Output, PROCESS, Stage,
+    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Output, PROCESS, Stage, agent,
     outcome::printable, poll::Source,
 };
 use crate::{
@@ -21,7 +18,7 @@ use crate::{
     },
     vmm::{
         channel::{Channel, Received},
-        control::{KeeperMessage as ToVmm, VmmMessage},
+        control::VmmMessage,
         monotonic_ns,
     },
 };
@@ -104,14 +101,8 @@ impl Keeper {
 
     /// Connects to the agent of a VM that was not booted.
     fn call_agent(&mut self) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-        let called = pair.map_err(std::io::Error::from).and_then(|(near, far)| {
-            self.vmm.control.send(&ToVmm::Connect { port: AGENT_PORT }, Some(far.as_fd()))?;
-            Ok(near)
-        });
-        match called {
-            Ok(connection) => self.agent = Some(Agent::new(connection)),
+        match agent::call(&self.vmm.control) {
+            Ok(agent) => self.agent = Some(agent),
             Err(error) => self.fail(&format!("cannot connect to the agent: {error}")),
         }
     }
@@ -234,7 +225,7 @@ impl Keeper {
         self.enter(Stage::Starting);
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
         if self.task.restored {
-            match wake() {
+            match agent::wake() {
                 Ok(wake) => self.tell_agent(&wake),
                 Err(error) => return self.fail(&format!("the host gives no random bytes: {error}")),
             }
@@ -371,14 +362,4 @@ impl Keeper {
             if self.stopping { self.kill() } else { self.stop(None, None) }
         }
     }
-}
-
-/// What a copy of a guest is to have of its own.
-fn wake() -> rustix::io::Result<HostMessage> {
-    let mut seed = [0; 32];
-    // All of them: fewer come only when more than 256 are asked for.
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let realtime_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-    Ok(HostMessage::Wake { seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(), realtime_ns })
 }
