@@ -61,3 +61,34 @@ fn a_template_can_be_removed_and_comes_again() {
     assert_eq!(home.ok(&["run", "--rm", "-m", "36m", "--cpus", "1", "busybox", "echo", "hi"]), "hi\n");
     assert!(home.ok(&["template", "ls"]).contains(id.trim()));
 }
+
+#[test]
+fn a_template_of_an_image_serves_its_containers_and_keeps_nothing_of_them() {
+    let Some(home) =
+        Home::with_busybox("a_template_of_an_image_serves_its_containers_and_keeps_nothing_of_them")
+    else {
+        return;
+    };
+    let run = |script: &str| home.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
+    assert_eq!(run("echo mine > /etc/left; cat /etc/left"), "mine\n");
+    assert_eq!(run("cat /etc/left 2>/dev/null || echo nothing"), "nothing\n");
+    let listed = home.ok(&["template", "ls", "--json"]);
+    assert!(listed.lines().any(|line| line.contains("\"Image\":\"busybox\"")), "{listed}");
+
+    // What does not fit the root that is ready gets one of its own.
+    assert_eq!(home.ok(&["run", "--rm", "--read-only", "busybox", "echo", "hi"]), "hi\n");
+    let refused = home.run(&["run", "--rm", "--read-only", "busybox", "touch", "/x"]);
+    assert!(!refused.status.success());
+    assert_eq!(home.ok(&["run", "--rm", "-u", "1000", "-e", "A=b", "busybox", "id", "-u"]), "1000\n");
+}
+
+#[test]
+fn an_image_has_one_template_whatever_it_is_called() {
+    let Some(home) = Home::with_busybox("an_image_has_one_template_whatever_it_is_called") else { return };
+    home.ok(&["tag", "busybox", "other"]);
+    for name in ["busybox", "other"] {
+        assert_eq!(home.ok(&["run", "--rm", name, "cat", "/proc/1/comm"]), "cat\n");
+    }
+    let listed = home.ok(&["template", "ls", "--json"]);
+    assert!(!listed.contains("\"Image\":\"other\""), "{listed}");
+}

@@ -125,6 +125,7 @@ fn inherit(descriptor: RawFd) -> Result<OwnedFd> {
 struct Prepared {
     task: Task,
     machine: Machine,
+    template: Option<Template>,
     console: (OwnedFd, OwnedFd),
     log: log::Writer,
     listener: OwnedFd,
@@ -140,8 +141,11 @@ impl Prepared {
             self.console,
         ) {
             Ok(vmm) => {
-                // While the guest boots there is time for what commands that were killed left behind.
+                // While the guest comes up there is time for what commands that were killed left behind, and for the next container.
                 let _ = record.store.sweep();
+                if let Some(template) = self.template {
+                    template.leave_spare();
+                }
                 let doors = Doors {
                     listener: Some(self.listener),
                     first: Some(front_end),
@@ -185,8 +189,9 @@ impl Recorder {
         let purpose = template
             .then(|| Purpose::of(&description.config, &description.host_config, &image))
             .transpose()?;
-        let (data_disk, snapshot) = self.data_disk(purpose.as_ref(), &signals)?;
-        let restored = snapshot.is_some();
+        let (data_disk, template) = self.data_disk(purpose.as_ref(), &signals)?;
+        let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
+        let snapshot = snapshot.map_err(keeper)?;
         let layers = image.open_layers()?;
         let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
         let config = &description.config;
@@ -199,15 +204,15 @@ impl Recorder {
             stop_signal,
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
             keep_disk: !description.host_config.auto_remove,
-            restored,
+            restored: template.is_some(),
             tied,
         };
-        Ok(Prepared { task, machine, console, log, listener, signals })
+        Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 
-    /// The container's data disk, and the snapshot that it belongs to. A container that was never started has none yet: it gets
+    /// The container's data disk, and the template that it belongs to. A container that was never started has none yet: it gets
     /// a template's, or an empty one.
-    fn data_disk(&self, purpose: Option<&Purpose>, signals: &Signals) -> Result<(File, Option<File>)> {
+    fn data_disk(&self, purpose: Option<&Purpose>, signals: &Signals) -> Result<(File, Option<Template>)> {
         let path = self.folder.file("data.img");
         let open = || File::options().read(true).write(true).open(&path);
         match open() {
@@ -221,18 +226,17 @@ impl Recorder {
             let purposes = [purpose.clone(), purpose.any_image()];
             purposes.iter().find_map(|purpose| Templates::open().get(purpose, patience).ok())
         });
-        let (empty, snapshot) = match template {
-            Some(Template { id, snapshot, data_disk }) => {
-                let _ = self.template.set(id);
-                (data_disk, Some(snapshot))
+        match &template {
+            Some(template) => {
+                let _ = self.template.set(template.id.clone());
+                template.make_disk(&path)?;
             }
             None => {
                 let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
-                (empty.map_err(Error::missing)?, None)
+                disk::make(&empty.map_err(Error::missing)?, &path)?;
             }
-        };
-        disk::make(&empty, &path)?;
-        Ok((open().map_err(Error::file("cannot open", &path))?, snapshot))
+        }
+        Ok((open().map_err(Error::file("cannot open", &path))?, template))
     }
 
     /// The VM never was.

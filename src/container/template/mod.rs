@@ -4,6 +4,7 @@
 //! templates/0123456789abcdef/   named after a hash of all that went into it
 //!     snapshot                  the VM; mapped privately by every VM that goes on from it
 //!     data.img                  its data disk at that moment: the two belong together
+//!     spare.img                 a copy of it for the next container, made while the last one started
 //!     about.json
 //! ```
 //! There is one for each size of a VM, which is booted, and one for each image that runs in it, which goes on from that: the layers
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::purpose::{AtHand, Purpose};
 use self::{build::Blueprint, purpose::Key};
 use super::{
+    disk,
     error::{Error, Result},
     keeper::boot_limit,
     sizing::VmSize,
@@ -37,6 +39,8 @@ use super::{
 };
 use crate::{assets::Assets, folders, vm::timestamp, vmm::snapshot};
 
+/// Name of a copy of the data disk in a template's folder.
+const SPARE: &str = "spare.img";
 /// Templates that one hull keeps.
 const MOST: usize = 16;
 /// For `utimensat`: whatever the time is.
@@ -57,6 +61,31 @@ pub struct Template {
     pub snapshot: File,
     /// Its data disk.
     pub data_disk: File,
+    folder: PathBuf,
+}
+
+impl Template {
+    /// Makes a container's data disk: the copy that an earlier container left here for the next, or a new one.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn make_disk(&self, path: &Path) -> Result<()> {
+        match fs::rename(self.folder.join(SPARE), path) {
+            Ok(()) => Ok(()),
+            // There is none, or it is on another file system.
+            Err(_) => disk::make(&self.data_disk, path),
+        }
+    }
+
+    /// Leaves a copy of the data disk for the next container, unless there is one. What goes wrong, the next will see.
+    pub fn leave_spare(&self) {
+        let path = self.folder.join(SPARE);
+        if !path.exists()
+            && let Ok(Some(_lock)) = Lock::take(&self.folder.with_extension("lock"), false)
+        {
+            let _ = disk::make(&self.data_disk, &path);
+        }
+    }
 }
 
 /// What a template is.
@@ -79,9 +108,6 @@ pub struct About {
     origin: String,
     /// The same with their contents, as far as the file system tells of them.
     inputs: String,
-    /// The image's layers: without them nothing can go on from this.
-    #[serde(default)]
-    layers: Vec<PathBuf>,
 }
 
 /// How long to wait for a template, and for whom not.
@@ -142,10 +168,8 @@ impl Templates {
             let build_ms = started.elapsed().as_millis() as u64;
             let VmSize { vcpus, memory } = purpose.size;
             let created = timestamp::now();
-            let (image, layers) = purpose.image.clone().map(|image| (image.name, image.layers)).unzip();
-            let layers = layers.unwrap_or_default();
-            let about =
-                About { id: id.clone(), vcpus, memory, image, created, build_ms, origin, inputs, layers };
+            let image = purpose.image.as_ref().map(|image| image.name.clone());
+            let about = About { id: id.clone(), vcpus, memory, image, created, build_ms, origin, inputs };
             self.finish(&unfinished, about)
         });
         if let Err(error) = built {
@@ -194,7 +218,7 @@ impl Templates {
                 let folder = entry.path();
                 let about: About = serde_json::from_slice(&fs::read(folder.join("about.json")).ok()?).ok()?;
                 let blocks = |name| fs::metadata(folder.join(name)).map_or(0, |file| file.blocks() * 512);
-                Some((about, blocks("snapshot") + blocks("data.img")))
+                Some((about, blocks("snapshot") + blocks("data.img") + blocks(SPARE)))
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
@@ -232,7 +256,7 @@ impl Templates {
         // Where there are too many, those go first that nobody used for long.
         let now = Timestamps { last_access: NOW, last_modification: NOW };
         let _ = rustix::fs::utimensat(&folder, "about.json", &now, AtFlags::empty());
-        Some(Template { id: id.to_owned(), snapshot, data_disk })
+        Some(Template { id: id.to_owned(), snapshot, data_disk, folder: path })
     }
 
     /// What another user could write must not become this one's VM.
@@ -260,8 +284,8 @@ impl Templates {
             .map_err(Error::file("cannot make folder", &finished))
     }
 
-    /// Removes what earlier versions of the same program and assets left, those of images that are gone, what builders left that
-    /// were killed, and the longest unused where there are too many.
+    /// Removes what earlier versions of the same program and assets left, what builders left that were killed, and the longest
+    /// unused where there are too many.
     fn remove_stale(&self, origin: &str, inputs: &str) {
         let mut found = self.list().unwrap_or_default();
         found.retain(|(about, _)| about.origin == origin);
@@ -271,8 +295,7 @@ impl Templates {
         found.sort_by_cached_key(|(about, _)| used(about));
         let excess = (found.len() + 1).saturating_sub(MOST);
         for (place, (about, _)) in found.into_iter().enumerate() {
-            let gone = about.layers.iter().any(|layer| !layer.exists());
-            if place < excess || about.inputs != inputs || gone {
+            if place < excess || about.inputs != inputs {
                 let _ = remove(&self.root.join(about.id));
             }
         }

@@ -107,21 +107,19 @@ impl Key {
             let file = file.metadata().map_err(Error::file("cannot look at", &path))?;
             let name = fs::canonicalize(&path).unwrap_or(path);
             origin += &format!("{} ", name.display());
-            inputs += &identity(&file);
+            let (dev, ino, length) = (file.dev(), file.ino(), file.size());
+            inputs += &format!(" {dev}.{ino}.{length}.{}.{}", file.mtime(), file.mtime_nsec());
         }
         let mut layers = String::new();
         for path in purpose.image.iter().flat_map(|image| &image.layers) {
-            layers += &identity(&fs::metadata(path).map_err(Error::file("cannot look at", path))?);
+            // Named after its content, in whatever store it is.
+            let name = path.file_name().unwrap_or_default().display();
+            let length = fs::metadata(path).map_err(Error::file("cannot look at", path))?.size();
+            layers += &format!(" {name}.{length}");
         }
         let VmSize { memory, vcpus } = purpose.size;
         let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {inputs};{layers}"));
         let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { id, origin, inputs })
     }
-}
-
-/// What changes when a file does, as far as its file system tells.
-fn identity(file: &fs::Metadata) -> String {
-    let (dev, ino, length) = (file.dev(), file.ino(), file.size());
-    format!(" {dev}.{ino}.{length}.{}.{}", file.mtime(), file.mtime_nsec())
 }
