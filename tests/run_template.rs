@@ -2,9 +2,13 @@
 
 mod common;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    process::Stdio,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use common::Home;
+use common::{Home, eventually};
 
 /// Milliseconds from the VM's first run to its agent's hello, of one `hull run`.
 fn until_hello(home: &Home, options: &[&str]) -> f64 {
@@ -91,4 +95,54 @@ fn an_image_has_one_template_whatever_it_is_called() {
     }
     let listed = home.ok(&["template", "ls", "--json"]);
     assert!(!listed.contains("\"Image\":\"other\""), "{listed}");
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_nothing_and_is_taken_up() {
+    let Some(home) = Home::with_busybox("a_build_that_is_killed_leaves_nothing_and_is_taken_up") else {
+        return;
+    };
+    // Templates of its own: others build, too.
+    let cache = home.folder.path().join("cache");
+    let run = || {
+        let mut run = home.hull(&["run", "--rm", "--cpus", "1", "busybox", "echo", "hi"]);
+        run.env("XDG_CACHE_HOME", &cache);
+        run
+    };
+    let unfinished = || {
+        let entries = fs::read_dir(cache.join("hull/templates")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".")).count()
+    };
+    let mut killed = run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hull");
+    eventually("a template to be built", || unfinished() > 0 && home.find("vmm").is_some());
+    killed.kill().expect("to kill it");
+    killed.wait().expect("its end");
+    home.nothing_is_left("after a kill");
+
+    let output = run().output().expect("hull");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hi\n", "{output:?}");
+    assert_eq!(unfinished(), 0);
+}
+
+#[test]
+fn a_damaged_template_stops_nobody() {
+    let Some(home) = Home::with_busybox("a_damaged_template_stops_nobody") else { return };
+    let cache = home.folder.path().join("cache");
+    let hull = |arguments: &[&str]| {
+        let output = home.hull(arguments).env("XDG_CACHE_HOME", &cache).output().expect("hull");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let id = hull(&["template", "build", "--cpus", "1", "busybox"]);
+    let snapshot = cache.join("hull/templates").join(&id).join("snapshot");
+    let length = fs::metadata(&snapshot).expect("the snapshot").len();
+    fs::File::options()
+        .write(true)
+        .open(&snapshot)
+        .and_then(|file| file.set_len(length - 100))
+        .expect("a cut");
+    for _ in 0..2 {
+        assert_eq!(hull(&["run", "--rm", "--cpus", "1", "busybox", "echo", "hi"]), "hi");
+    }
+    assert_eq!(fs::metadata(&snapshot).expect("a new snapshot").len(), length);
 }

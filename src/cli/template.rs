@@ -10,7 +10,7 @@ use crate::{
     config::Size,
     container::{
         HostConfig,
-        template::{Patience, Purpose, Templates},
+        template::{Purpose, Templates},
     },
     image,
 };
@@ -72,7 +72,7 @@ impl Verb {
                 let image = build.image.as_deref().map(find).transpose()?;
                 let image = build.image.as_deref().zip(image.as_ref());
                 let purpose = Purpose::in_advance(&host_config, image)?;
-                println!("{}", templates.get(&purpose, Patience::default())?.id);
+                println!("{}", templates.get(&purpose)?.id);
             }
             Verb::Rm(rm) => {
                 for id in &rm.ids {

@@ -55,9 +55,6 @@ pub enum Error {
     /// Something the container needs from the host is missing; the text says what to do.
     #[error("{0}")]
     Missing(String),
-    /// Whoever wanted it no longer does.
-    #[error("interrupted")]
-    Interrupted,
     /// The image store failed.
     #[error(transparent)]
     Image(#[from] crate::image::Error),

@@ -4,7 +4,7 @@ use std::{
     cell::OnceCell,
     fs::File,
     io,
-    os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{FromRawFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use super::{
     process, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
-    template::{Patience, Purpose, Template, Templates},
+    template::{Purpose, Template, Templates},
 };
 use crate::{
     assets::Assets,
@@ -189,7 +189,7 @@ impl Recorder {
         let purpose = template
             .then(|| Purpose::of(&description.config, &description.host_config, &image))
             .transpose()?;
-        let (data_disk, template) = self.data_disk(purpose.as_ref(), &signals)?;
+        let (data_disk, template) = self.data_disk(purpose.as_ref())?;
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
         let snapshot = snapshot.map_err(keeper)?;
         let layers = image.open_layers()?;
@@ -212,7 +212,7 @@ impl Recorder {
 
     /// The container's data disk, and the template that it belongs to. A container that was never started has none yet: it gets
     /// a template's, or an empty one.
-    fn data_disk(&self, purpose: Option<&Purpose>, signals: &Signals) -> Result<(File, Option<Template>)> {
+    fn data_disk(&self, purpose: Option<&Purpose>) -> Result<(File, Option<Template>)> {
         let path = self.folder.file("data.img");
         let open = || File::options().read(true).write(true).open(&path);
         match open() {
@@ -220,12 +220,9 @@ impl Recorder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
-        let patience = Patience { interrupt: Some(signals.as_fd()), ..Patience::default() };
-        // Without one the VM boots, and if that is what went wrong, says so.
-        let template = purpose.and_then(|purpose| {
-            let purposes = [purpose.clone(), purpose.any_image()];
-            purposes.iter().find_map(|purpose| Templates::open().get(purpose, patience).ok())
-        });
+        let templates = Templates::open();
+        let template = purpose
+            .and_then(|purpose| templates.find(purpose).or_else(|| templates.find(&purpose.any_image())));
         match &template {
             Some(template) => {
                 let _ = self.template.set(template.id.clone());

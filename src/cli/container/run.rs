@@ -80,11 +80,8 @@ impl Run {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
-        if !self.no_template
-            && std::io::stderr().is_terminal()
-            && !Templates::open().has(&Purpose::of(&description.config, &description.host_config, &image)?)
-        {
-            eprintln!("hull: building template (once)");
+        if !self.no_template {
+            prepare_template(&Purpose::of(&description.config, &description.host_config, &image)?);
         }
         let channel = container::start(&folder, lock, tied, !self.no_template)?;
         if self.detach {
@@ -119,6 +116,18 @@ impl Run {
                 Err(error)
             }
         }
+    }
+}
+
+/// Builds the template for this purpose if there is none. Without one the container boots, and if what went wrong here does again,
+/// it says so.
+fn prepare_template(purpose: &Purpose) {
+    let templates = Templates::open();
+    if !templates.has(purpose) {
+        if std::io::stderr().is_terminal() {
+            eprintln!("hull: building template (once)");
+        }
+        let _ = templates.get(purpose);
     }
 }
 

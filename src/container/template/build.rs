@@ -3,10 +3,7 @@
 
 use std::{
     fs::File,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
     time::Instant,
 };
@@ -17,12 +14,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{AtHand, Patience, Template};
+use super::{AtHand, Template};
 use crate::{
     assets::Assets,
     container::{
         disk,
         error::{Error, Result},
+        keeper::boot_limit,
         machine::{Parts, machine},
         sizing::VmSize,
     },
@@ -45,7 +43,7 @@ pub struct Blueprint {
 }
 
 /// Puts a template's files into this empty folder.
-pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint, patience: Patience<'_>) -> Result<()> {
+pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()> {
     let Blueprint { size, image } = blueprint;
     let (base, image) = image.unzip();
     let (empty, from) = match base {
@@ -71,9 +69,9 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint, patience: Pat
     let image = image.map(|AtHand { command, path, .. }| Image { layers: machine.layers, command, path });
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
         .map_err(|error| failed(&error))?;
-    let deadline = Instant::now() + patience.limit;
+    let deadline = Instant::now() + boot_limit();
     let mut builder = Builder { vmm, agent: None, restored, image, snapshot, deadline };
-    let built = builder.run(patience.interrupt);
+    let built = builder.run();
     builder.vmm.process.kill();
     builder.vmm.process.reap();
     built?;
@@ -102,9 +100,9 @@ struct Builder {
 
 impl Builder {
     /// Goes on until the snapshot is written.
-    fn run(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         loop {
-            self.wait(interrupt)?;
+            self.wait()?;
             self.drain_console();
             if self.hear_agent()? {
                 self.agent = None;
@@ -119,7 +117,7 @@ impl Builder {
     }
 
     /// Waits until somebody says something.
-    fn wait(&self, interrupt: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn wait(&self) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         let control = self.vmm.control.as_fd();
@@ -132,12 +130,7 @@ impl Builder {
             let flags = if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             PollFd::from_borrowed_fd(descriptor, flags)
         }));
-        let before = sources.len();
-        sources.extend(interrupt.map(|interrupt| PollFd::from_borrowed_fd(interrupt, PollFlags::IN)));
         match poll(&mut sources, Some(&left)) {
-            Ok(_) if sources[before..].iter().any(|source| !source.revents().is_empty()) => {
-                Err(Error::Interrupted)
-            }
             Ok(0) => Err(failed(&"the guest did not come up in time")),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(failed(&error)),

@@ -19,7 +19,6 @@ mod purpose;
 use std::{
     fs::{self, File},
     io::ErrorKind,
-    os::fd::BorrowedFd,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -33,7 +32,6 @@ use self::{build::Blueprint, purpose::Key};
 use super::{
     disk,
     error::{Error, Result},
-    keeper::boot_limit,
     sizing::VmSize,
     state::Lock,
 };
@@ -110,21 +108,6 @@ pub struct About {
     inputs: String,
 }
 
-/// How long to wait for a template, and for whom not.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience<'a> {
-    /// Time for a VM to come up.
-    pub limit: Duration,
-    /// Readable when nobody wants it any more.
-    pub interrupt: Option<BorrowedFd<'a>>,
-}
-
-impl Default for Patience<'_> {
-    fn default() -> Self {
-        Self { limit: boot_limit(), interrupt: None }
-    }
-}
-
 impl Templates {
     /// This user's: in `$XDG_CACHE_HOME/hull/templates`, or `~/.cache/hull/templates`. The folder is made when the first is
     /// built.
@@ -136,11 +119,11 @@ impl Templates {
     /// The template for this purpose; built when there is none. Of several who want it, one builds.
     ///
     /// # Errors
-    /// When the VM does not come up, the disk is full, or somebody interrupted it.
-    pub fn get(&self, purpose: &Purpose, patience: Patience<'_>) -> Result<Template> {
+    /// When the VM does not come up, or the disk is full.
+    pub fn get(&self, purpose: &Purpose) -> Result<Template> {
         let assets = Assets::find().map_err(Error::missing)?;
         let Key { id, origin, inputs } = Key::of(purpose, &assets)?;
-        if let Some(template) = self.find(&id) {
+        if let Some(template) = self.open_one(&id) {
             return Ok(template);
         }
         let private = |path: &Path, recursive| {
@@ -151,7 +134,7 @@ impl Templates {
         self.check_owner()?;
         let path = self.root.join(format!("{id}.lock"));
         let _lock = Lock::take(&path, true).map_err(Error::file("cannot lock", &path))?;
-        if let Some(template) = self.find(&id) {
+        if let Some(template) = self.open_one(&id) {
             return Ok(template);
         }
         self.remove_stale(&origin, &inputs);
@@ -163,8 +146,8 @@ impl Templates {
         remove(&unfinished)?;
         private(&unfinished, false)?;
         let started = Instant::now();
-        let built = self.blueprint(purpose, patience).and_then(|blueprint| {
-            build::build(&unfinished, &assets, blueprint, patience)?;
+        let built = self.blueprint(purpose).and_then(|blueprint| {
+            build::build(&unfinished, &assets, blueprint)?;
             let build_ms = started.elapsed().as_millis() as u64;
             let VmSize { vcpus, memory } = purpose.size;
             let created = timestamp::now();
@@ -174,29 +157,31 @@ impl Templates {
         });
         if let Err(error) = built {
             let _ = remove(&unfinished);
-            if matches!(error, Error::Interrupted) {
-                return Err(error);
-            }
             // Whoever waits for the lock, or comes soon, boots instead of trying the same.
             let _ = fs::write(&failed, error.to_string());
             return Err(error);
         }
-        self.find(&id)
+        self.open_one(&id)
             .ok_or_else(|| Error::file("cannot open", &self.root.join(&id))(ErrorKind::NotFound.into()))
     }
 
     /// What to build a template of: one of an image goes on from the one for its size.
-    fn blueprint(&self, purpose: &Purpose, patience: Patience<'_>) -> Result<Blueprint> {
+    fn blueprint(&self, purpose: &Purpose) -> Result<Blueprint> {
         let Some(image) = purpose.image.clone() else {
             return Ok(Blueprint { size: purpose.size, image: None });
         };
-        Ok(Blueprint { size: purpose.size, image: Some((self.get(&purpose.any_image(), patience)?, image)) })
+        Ok(Blueprint { size: purpose.size, image: Some((self.get(&purpose.any_image())?, image)) })
     }
 
-    /// Whether there is one for this purpose.
+    /// Whether there is a template for this purpose, whole or not.
     pub fn has(&self, purpose: &Purpose) -> bool {
-        let template = Assets::find().ok().and_then(|assets| self.find(&Key::of(purpose, &assets).ok()?.id));
-        template.is_some()
+        let key = Assets::find().ok().and_then(|assets| Key::of(purpose, &assets).ok());
+        key.is_some_and(|key| self.root.join(key.id).exists())
+    }
+
+    /// The template for this purpose, if there is one.
+    pub fn find(&self, purpose: &Purpose) -> Option<Template> {
+        Assets::find().ok().and_then(|assets| self.open_one(&Key::of(purpose, &assets).ok()?.id))
     }
 
     /// What there is, the oldest first, each with the bytes it takes on disk.
@@ -240,7 +225,7 @@ impl Templates {
     }
 
     /// Opens the template with this id. One that a VM could not go on from is removed.
-    fn find(&self, id: &str) -> Option<Template> {
+    fn open_one(&self, id: &str) -> Option<Template> {
         let path = self.root.join(id);
         let folder = File::open(&path).ok()?;
         self.check_owner().ok()?;
