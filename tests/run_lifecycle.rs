@@ -50,6 +50,12 @@ fn a_container_lives_in_the_background() {
     assert_eq!(shown["Config"]["Labels"]["a"], "b");
     assert!(shown["State"]["Pid"].as_u64().expect("a number") > 0);
 
+    let told: serde_json::Value = serde_json::from_str(&home.ok(&["stats", "--json", "web"])).expect("JSON");
+    assert_eq!(told["Name"], "web");
+    let memory = |name: &str| told["Memory"][name].as_u64().expect("a size");
+    assert!(0 < memory("unshared") && memory("unshared") <= memory("proportional"), "{told}");
+    assert!(home.ok(&["stats", "--no-stream"]).lines().nth(1).is_some_and(|line| line.contains("web")));
+
     home.ok(&["kill", "-s", "USR1", &id[..6]]);
     stdout.expect("got it\n");
     let stamped = home.ok(&["logs", "-t", "web"]);

@@ -1,5 +1,6 @@
 //! What the boundary costs: measurements of hull by hull. Each figure names the span it measures.
 
 pub mod boot;
+pub mod density;
 pub mod profile;
 pub mod statistics;

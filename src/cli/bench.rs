@@ -2,19 +2,26 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::assets::Assets;
 use crate::bench::boot::{self, Outcome, Plan};
+use crate::bench::density;
 use crate::bench::profile::SymbolMap;
+use crate::config::Size;
+
+use super::image::size::human;
 
 /// The verbs of `hull bench`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Measure the stages of a container's cold start
     Boot(Boot),
+    /// Measure what idle containers cost, and how many fit
+    Density(Density),
 }
 
 impl Verb {
@@ -22,6 +29,7 @@ impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Boot(verb) => verb.run(),
+            Self::Density(verb) => verb.run(),
         }
     }
 }
@@ -58,18 +66,11 @@ pub struct Boot {
 impl Boot {
     /// Measures and prints.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut options = Vec::new();
-        for (flag, value) in [("--cpus", &self.cpus), ("--memory", &self.memory)] {
-            options.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
-        }
+        let options = options(&[("--cpus", &self.cpus), ("--memory", &self.memory)]);
         let plan =
             Plan { rounds: self.rounds, image: self.image.clone(), command: self.command.clone(), options };
         let symbols = if self.profile { Some(SymbolMap::read(&Assets::find()?.system_map())?) } else { None };
-        let bar = if std::io::stderr().is_terminal() && !self.json {
-            indicatif::ProgressBar::new(self.rounds as u64)
-        } else {
-            indicatif::ProgressBar::hidden()
-        };
+        let bar = progress(self.rounds as u64, self.json);
         let outcome = boot::measure(&plan, symbols.as_ref(), |round| bar.set_position(round as u64))?;
         bar.finish_and_clear();
         if self.json {
@@ -81,6 +82,95 @@ impl Boot {
     }
 }
 
+/// The arguments of `hull bench density`.
+#[derive(Debug, Args)]
+pub struct Density {
+    /// How many containers; as many as fit with 0
+    #[arg(short = 'n', long, default_value_t = 20)]
+    count: usize,
+    /// Image to start; it must be in the store
+    #[arg(long, default_value = "busybox")]
+    image: String,
+    /// Virtual CPUs of each VM; what `hull run` gives when absent
+    #[arg(long)]
+    cpus: Option<String>,
+    /// Memory limit of each container; what `hull run` gives when absent
+    #[arg(short, long)]
+    memory: Option<Size>,
+    /// Memory to leave to the host
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    reserve: Size,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Command to run; it must not end by itself
+    #[arg(trailing_var_arg = true, default_values = ["sleep", "1000000"])]
+    command: Vec<String>,
+}
+
+impl Density {
+    /// Measures and prints.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let memory = self.memory.map(|memory| memory.to_string());
+        let plan = density::Plan {
+            count: (self.count > 0).then_some(self.count),
+            image: self.image,
+            command: self.command,
+            options: options(&[("--cpus", &self.cpus), ("--memory", &memory)]),
+            reserve: self.reserve.0,
+            settle: Duration::from_secs(1),
+        };
+        let bar = progress(self.count as u64, self.json);
+        let outcome = density::measure(&plan, |running| bar.set_position(running as u64))?;
+        bar.finish_and_clear();
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&outcome)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header([
+            "CONTAINERS",
+            "UNSHARED EACH",
+            "PROPORTIONAL EACH",
+            "HOST HAS LEFT",
+        ]);
+        for step in &outcome.steps {
+            let sizes = [step.unshared_each as u64, step.proportional_each as u64, step.available];
+            table.add_row(std::iter::once(step.containers.to_string()).chain(sizes.map(human)));
+        }
+        show(&mut table, 0);
+        println!(
+            "\nA container more costs the host {}; {} fit.",
+            human(outcome.slope as u64),
+            outcome.would_fit
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Options of `hull run` for these values, where there are any.
+fn options(values: &[(&str, &Option<String>)]) -> Vec<String> {
+    let given = values.iter().filter_map(|(flag, value)| value.as_ref().map(|value| [flag, &**value]));
+    given.flatten().map(str::to_owned).collect()
+}
+
+/// A progress bar, if somebody sees it.
+fn progress(length: u64, json: bool) -> indicatif::ProgressBar {
+    if std::io::stderr().is_terminal() && !json {
+        indicatif::ProgressBar::new(length)
+    } else {
+        indicatif::ProgressBar::hidden()
+    }
+}
+
+/// Prints a table whose columns from this one on are numbers.
+fn show(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{}", table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+}
+
 fn print(outcome: &Outcome, top: usize) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["STAGE, IN MILLISECONDS", "MIN", "MEDIAN", "P90", "MAX"]);
@@ -89,10 +179,7 @@ fn print(outcome: &Outcome, top: usize) {
         let numbers = [times.min, times.median, times.p90, times.max].map(|time| format!("{time:.1}"));
         table.add_row(std::iter::once(stage.stage.to_owned()).chain(numbers));
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    println!("{}", table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+    show(&mut table, 1);
     for stage in &outcome.profile {
         println!("\n{}: {} samples", stage.stage, stage.samples);
         for (function, count) in stage.functions.iter().take(top) {

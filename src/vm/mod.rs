@@ -11,3 +11,4 @@ pub mod launch;
 pub mod log;
 pub mod signals;
 pub mod timestamp;
+pub mod usage;

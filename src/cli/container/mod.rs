@@ -20,6 +20,7 @@ mod rm;
 mod run;
 mod session;
 mod start;
+mod stats;
 mod stop;
 mod timings;
 mod wait;
@@ -47,6 +48,8 @@ pub enum Verb {
     /// List containers
     #[command(visible_alias = "list")]
     Ps(ps::Ps),
+    /// Show what running containers take of the host
+    Stats(stats::Stats),
     /// Show a container's output
     Logs(logs::Logs),
     /// Attach this terminal to a container that runs
@@ -67,6 +70,7 @@ impl Verb {
             Verb::Wait(verb) => verb.run(),
             Verb::Rm(verb) => verb.run(),
             Verb::Ps(verb) => verb.run(),
+            Verb::Stats(verb) => verb.run(),
             Verb::Logs(verb) => verb.run(),
             Verb::Attach(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
