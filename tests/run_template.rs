@@ -46,18 +46,19 @@ fn no_two_containers_of_a_template_share_their_randomness() {
         return;
     };
     let count = if soak() { 100 } else { 3 };
-    let script = "cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | hexdump -C; date +%s";
+    let script = "cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id; \
+                  head -c 16 /dev/urandom | hexdump -C; date +%s";
     let mut seen = HashSet::new();
     for _ in 0..count {
         let told = home.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-        for random in told.lines().take(2) {
+        for random in told.lines().take(3) {
             assert!(seen.insert(random.to_owned()), "{random} came twice");
         }
         let told: u64 = told.lines().last().and_then(|line| line.parse().ok()).expect("a time");
         assert!(told <= now && told + 60 > now, "the guest's clock says {told}, the host's {now}");
     }
-    assert_eq!(seen.len(), 2 * count);
+    assert_eq!(seen.len(), 3 * count);
 }
 
 #[test]
