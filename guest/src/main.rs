@@ -34,6 +34,7 @@ mod path;
 mod power;
 mod process;
 mod pump;
+mod read_ahead;
 mod rootfs;
 mod skeleton;
 mod spare;

@@ -145,8 +145,8 @@ impl Templates {
         let unfinished = self.root.join(format!(".{id}"));
         remove(&unfinished)?;
         private(&unfinished, false)?;
-        let started = Instant::now();
         let built = self.blueprint(purpose).and_then(|blueprint| {
+            let started = Instant::now();
             build::build(&unfinished, &assets, blueprint)?;
             let build_ms = started.elapsed().as_millis() as u64;
             let VmSize { vcpus, memory } = purpose.size;
