@@ -1,5 +1,6 @@
 //! A VM from its configuration: memory, KVM, kernel, tables, devices, vCPUs, in the order KVM wants them.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::Arc;
@@ -111,6 +112,7 @@ impl Machine {
             parking: Arc::new(parking),
             transports: devices.transports.clone(),
             serial: devices.serial.clone(),
+            devices_paused: Cell::new(false),
         };
         Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
     }
