@@ -109,6 +109,16 @@ fn runs(piece: &[u8]) -> Vec<std::ops::Range<usize>> {
     runs
 }
 
+/// The checksum of the state of a snapshot, as its header has it: what the snapshot is known by.
+///
+/// # Errors
+/// When the file has no header.
+pub fn digest(file: &File) -> anyhow::Result<[u8; 32]> {
+    let mut digest = [0; 32];
+    file.read_exact_at(&mut digest, 28).context("the snapshot has no header: it is cut short")?;
+    Ok(digest)
+}
+
 /// Reads the state of a snapshot.
 ///
 /// # Errors
