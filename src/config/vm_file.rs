@@ -152,27 +152,32 @@ impl VmFile {
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if !(1..=MAX_VCPUS).contains(&file.machine.vcpus) {
-            return Err(format!("machine.vcpus: {} is not between 1 and {MAX_VCPUS}", file.machine.vcpus));
+        file.check()?;
+        let unit = 2 * Size::MIB;
+        let memory = file.machine.memory.0.checked_next_multiple_of(unit).map(Size);
+        file.machine.memory =
+            memory.ok_or_else(|| format!("machine.memory: {} is too much", file.machine.memory))?;
+        Ok(file)
+    }
+
+    /// Whether a VM can be like this.
+    ///
+    /// # Errors
+    /// What cannot be, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_VCPUS).contains(&self.machine.vcpus) {
+            return Err(format!("machine.vcpus: {} is not between 1 and {MAX_VCPUS}", self.machine.vcpus));
         }
-        if file.machine.memory < Size::mib(32) {
+        if self.machine.memory < Size::mib(32) {
             return Err(format!(
                 "machine.memory: {} is less than the 32M that a kernel needs",
-                file.machine.memory
+                self.machine.memory
             ));
         }
-        let unit = 2 * Size::MIB;
-        file.machine.memory = file
-            .machine
-            .memory
-            .0
-            .checked_next_multiple_of(unit)
-            .map(Size)
-            .ok_or_else(|| format!("machine.memory: {} is too much", file.machine.memory))?;
-        if file.disks.len() > MAX_DISKS {
-            return Err(format!("disk: {} are more than the {MAX_DISKS} a VM can have", file.disks.len()));
+        if self.disks.len() > MAX_DISKS {
+            return Err(format!("disk: {} are more than the {MAX_DISKS} a VM can have", self.disks.len()));
         }
-        Ok(file)
+        Ok(())
     }
 }
 

@@ -57,6 +57,7 @@ impl Run {
             vm,
             snapshot: None,
             stamps: BTreeMap::new(),
+            made: Vec::new(),
             keep: self.detach,
         };
         session::start(claim, &description, self.detach)

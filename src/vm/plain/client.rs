@@ -43,7 +43,7 @@ pub fn start(claim: Claim, description: &Description, tied: bool) -> anyhow::Res
     let keeper = Keeper { channel: spawned.context("cannot start the VM's keeper")? };
     match keeper.receive()? {
         KeeperMessage::Started => Ok(keeper),
-        KeeperMessage::Failed { message } => anyhow::bail!("{message}"),
+        KeeperMessage::Failed { message } => anyhow::bail!("VM {name}: {message}"),
         other => anyhow::bail!("the VM's keeper says {other:?}"),
     }
 }
@@ -91,8 +91,11 @@ impl Keeper {
     pub fn stop(&self) -> anyhow::Result<ExitReason> {
         self.ask_to_stop();
         loop {
-            if let KeeperMessage::Ended { reason } = self.receive()? {
-                return Ok(reason);
+            match self.receive()? {
+                KeeperMessage::Ended { reason } => return Ok(reason),
+                // It was not up yet.
+                KeeperMessage::Failed { .. } => return Ok(ExitReason::Stopped),
+                _ => {}
             }
         }
     }

@@ -23,9 +23,9 @@ pub enum ClientMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum KeeperMessage {
-    /// The VMM was started.
+    /// The guest runs.
     Started,
-    /// It could not be.
+    /// It never did.
     Failed {
         /// Why.
         message: String,

@@ -12,6 +12,7 @@ use super::{
     Description, Folder, State, Status,
     console::Console,
     control::{ClientMessage, KeeperMessage},
+    ending,
     prepare::{Prepared, prepare},
 };
 use crate::{
@@ -60,11 +61,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         inherited.context("this is a process that hull starts for a VM, not a command")?;
     let front_end = Channel::from(front_end);
     let folder = Folder::of(arguments.name)?;
-    match Keeper::start(&folder, front_end.as_fd(), arguments.tied) {
+    let description = folder.description()?;
+    match Keeper::start(&folder, &description, front_end.as_fd(), arguments.tied) {
         Ok(keeper) => keeper.run(lock),
         Err(error) => {
-            // Nothing of it has run: nothing is worth keeping.
-            let _ = std::fs::remove_dir_all(folder.path());
+            description.discard(&folder);
             drop(lock);
             let _ = front_end.send(&KeeperMessage::Failed { message: format!("{error:#}") }, None);
         }
@@ -112,6 +113,8 @@ struct Keeper {
     folder: Folder,
     description: Description,
     state: State,
+    /// The guest has run.
+    running: bool,
     vmm: Vmm,
     /// The VMM may still say something.
     control_open: bool,
@@ -130,22 +133,25 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn start(folder: &Folder, front_end: BorrowedFd<'_>, tied: bool) -> anyhow::Result<Self> {
+    fn start(
+        folder: &Folder,
+        description: &Description,
+        front_end: BorrowedFd<'_>,
+        tied: bool,
+    ) -> anyhow::Result<Self> {
         // Before anything is made, so that a signal meets the loop that ends the VM.
         let signals =
             Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).context("cannot prepare")?;
-        let description = folder.description()?;
         let listener = folder::listen(folder.path()).context("cannot make the keeper's socket")?;
         let console = launch::console().context("cannot make the console")?;
-        let Prepared { config, descriptors, input, disks } = prepare(&description, &console.1)?;
+        let Prepared { config, descriptors, input, disks } = prepare(description, &console.1)?;
         let vmm = launch::spawn(launch::vmm_program(), &config, descriptors, console)
             .context("cannot start the VMM")?;
-        let state = State { status: Status::Running, started_at: timestamp::now(), ..State::default() };
-        folder.write_state(&state);
         let mut keeper = Self {
             folder: folder.clone(),
-            description,
-            state,
+            description: description.clone(),
+            state: State::default(),
+            running: false,
             vmm,
             control_open: true,
             console_open: true,
@@ -173,7 +179,9 @@ impl Keeper {
             }
         }
         let reason = self.reason.take().unwrap_or(ExitReason::Stopped);
-        if self.description.keep {
+        if !self.running {
+            self.description.discard(&self.folder);
+        } else if self.description.keep {
             folder::stop_listening(self.folder.path());
             let _ = std::fs::write(self.folder.file("console"), self.console.last());
             let state = State {
@@ -189,8 +197,12 @@ impl Keeper {
         }
         // Whoever hears of the end finds the name free.
         drop(lock);
+        let last = match self.running {
+            true => KeeperMessage::Ended { reason },
+            false => KeeperMessage::Failed { message: ending(Some(&reason)).0 },
+        };
         for client in &self.clients {
-            client.tell(&KeeperMessage::Ended { reason: reason.clone() }, None);
+            client.tell(&last, None);
         }
     }
 
@@ -274,7 +286,9 @@ impl Keeper {
         }
         let client = Client { id: ClientId(self.next_client), channel };
         self.next_client += 1;
-        client.tell(&KeeperMessage::Started, None);
+        if self.running {
+            client.tell(&KeeperMessage::Started, None);
+        }
         let id = client.id;
         self.clients.push(client);
         Some(id)
@@ -363,13 +377,25 @@ impl Keeper {
         }
     }
 
+    /// The guest runs, as whoever waits for that is told.
+    fn started(&mut self) {
+        self.running = true;
+        self.state.status = Status::Running;
+        self.state.started_at = timestamp::now();
+        self.folder.write_state(&self.state);
+        for client in &self.clients {
+            client.tell(&KeeperMessage::Started, None);
+        }
+    }
+
     fn hear_vmm(&mut self) {
         loop {
             match self.vmm.control.receive() {
                 Ok(Received::Message(VmmMessage::Exit(reason), _)) => self.reason = Some(reason),
                 Ok(Received::Message(VmmMessage::Snapshot { error }, _)) => self.frozen(error),
                 // A plain VM has no vsock; a connection is closed, which refuses it.
-                Ok(Received::Message(VmmMessage::Running { .. } | VmmMessage::Connection { .. }, _)) => {}
+                Ok(Received::Message(VmmMessage::Running { .. }, _)) => self.started(),
+                Ok(Received::Message(VmmMessage::Connection { .. }, _)) => {}
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) | Err(_) => {
                     self.control_open = false;

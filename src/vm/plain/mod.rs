@@ -42,8 +42,21 @@ pub struct Description {
     pub snapshot: Option<PathBuf>,
     /// What the guest expects of disks, by their place: a snapshot's memory and its disks belong together.
     pub stamps: BTreeMap<usize, Stamp>,
+    /// Disks that were made for it elsewhere than in its folder; removed if its guest never runs.
+    pub made: Vec<PathBuf>,
     /// A record of it is kept when it has ended.
     pub keep: bool,
+}
+
+impl Description {
+    /// Its guest will never run: removes what was made for it.
+    fn discard(&self, folder: &Folder) {
+        // What cannot be removed now makes way for the next VM of this name.
+        let _ = std::fs::remove_dir_all(folder.path());
+        for path in &self.made {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Where a VM is in its life.
@@ -53,7 +66,7 @@ pub enum Status {
     /// Its keeper was started.
     #[default]
     Starting,
-    /// Its VMM was started.
+    /// Its guest runs.
     Running,
     /// It is over.
     Exited,

@@ -91,7 +91,7 @@ impl Store {
         }
         let name = &folder.name;
         let _lock = folder.try_lock()?.with_context(|| {
-            format!("a VM {name} runs; stop it (`hull vm stop {name}`), or choose another name (--name)")
+            format!("VM {name} runs; stop it first (`hull vm stop {name}`), or give a new one another name (--name)")
         })?;
         fs::remove_dir_all(&folder.path).with_context(|| format!("cannot remove {}", folder.path.display()))
     }

@@ -341,7 +341,10 @@ fn read_about(folder: &Path) -> anyhow::Result<About> {
         version == VERSION,
         "it is of format {version}, this hull knows {VERSION}; use the hull that took it, or take it again"
     );
-    serde_json::from_str(text).context(damaged)
+    let about: About = serde_json::from_str(text).context(damaged)?;
+    let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
+    anyhow::ensure!(fits, damaged);
+    Ok(about)
 }
 
 #[cfg(test)]

@@ -43,11 +43,6 @@ pub fn restore(
     // The VMM looks again, but says it later and in a log.
     snapshot::read(&snapshot.vm().with_context(damaged)?).with_context(damaged)?;
     let mut vm = about.vm.clone();
-    anyhow::ensure!(
-        vm.disks.len() == about.disks.len(),
-        "snapshot {}: it is damaged; take it again",
-        about.name
-    );
     if let Some(place) = changes.disks.keys().find(|place| **place >= vm.disks.len()) {
         anyhow::bail!("snapshot {} has no disk{place}: it has {} disks", about.name, vm.disks.len());
     }
@@ -83,9 +78,14 @@ pub fn restore(
             }
         }
     }
-    made.0.clear();
-    let description =
-        Description { created: timestamp::now(), vm, snapshot: Some(snapshot.path.join(VM)), stamps, keep };
+    let description = Description {
+        created: timestamp::now(),
+        vm,
+        snapshot: Some(snapshot.path.join(VM)),
+        stamps,
+        made: std::mem::take(&mut made.0),
+        keep,
+    };
     Ok((claim, description))
 }
 
