@@ -39,8 +39,8 @@ fn row((name, description, state): &(Name, Description, State)) -> [String; 5] {
         Status::Exited => format!("exited: {}", ending(state.reason.as_ref()).0),
         other => other.name().to_owned(),
     };
-    // Quoted where it must be: a guest's last words are in it.
-    let status = status.escape_debug().to_string();
+    // Some of it is a guest's doing, which must not move the cursor.
+    let status = status.replace(char::is_control, "?");
     [
         name.to_string(),
         machine.vcpus.to_string(),

@@ -169,8 +169,6 @@ impl Session {
     /// Waits, and says who has something: the keeper, the guest, the guest's input, the terminal, a signal.
     fn wait(&self, keeper: &Keeper, showing: bool, listening: bool) -> anyhow::Result<[bool; 5]> {
         let stdin = io::stdin();
-        let none = PollFlags::empty();
-        let wanted = |condition: bool, flags| if condition { flags } else { none };
         let mut waits: Vec<(usize, PollFd<'_>)> = Vec::new();
         if listening {
             waits.push((0, PollFd::new(keeper, PollFlags::IN)));
@@ -181,7 +179,9 @@ impl Session {
                 waits.push((2, PollFd::new(&self.socket, PollFlags::OUT)));
             }
         }
-        waits.push((3, PollFd::new(&stdin, wanted(self.typing && self.typed.is_empty(), PollFlags::IN))));
+        if self.typing && self.typed.is_empty() {
+            waits.push((3, PollFd::new(&stdin, PollFlags::IN)));
+        }
         waits.push((4, PollFd::new(&self.signals, PollFlags::IN)));
         let (places, mut set): (Vec<_>, Vec<_>) = waits.into_iter().unzip();
         let mut ready = [false; 5];

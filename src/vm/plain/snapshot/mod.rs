@@ -171,17 +171,30 @@ impl Snapshots {
             "there is no snapshot {name}; `hull vm snapshots` shows what there is"
         );
         let _lock = self.lock()?;
+        self.sweep();
         // Nothing of it is seen under its name when only a part is left.
         let going = self.unfinished(name);
         let removed = fs::rename(&path, &going).and_then(|()| fs::remove_dir_all(&going));
         removed.with_context(|| format!("cannot remove {}", path.display()))
     }
 
+    /// Removes what commands have left that were killed. The folder is locked.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b".new-")
+                && let Ok(folder) = File::open(entry.path())
+                && let Ok(Some(_lock)) = Lock::on(folder.into(), false)
+            {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
     fn unfinished(&self, name: &Name) -> PathBuf {
         self.root.join(format!(".new-{name}"))
     }
 
-    /// Makes the folder of a snapshot that is being taken, and removes those that whoever took them has left.
+    /// Makes the folder of a snapshot that is being taken.
     fn begin(&self, name: &Name) -> anyhow::Result<Unfinished> {
         // The memory of a VM is its owner's.
         let make = |path: &Path, recursive| DirBuilder::new().recursive(recursive).mode(0o700).create(path);
@@ -192,14 +205,7 @@ impl Snapshots {
             !self.root.join(name.as_str()).exists(),
             "there is a snapshot {name} already; choose another name, or remove it (`hull vm snapshots rm {name}`)"
         );
-        for entry in fs::read_dir(&self.root).with_context(failed)?.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b".new-")
-                && let Ok(folder) = File::open(entry.path())
-                && let Ok(Some(_lock)) = Lock::on(folder.into(), false)
-            {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
+        self.sweep();
         let path = self.unfinished(name);
         match make(&path, false) {
             Ok(()) => {}

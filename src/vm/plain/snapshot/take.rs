@@ -3,10 +3,11 @@
 use std::{fs::File, time::Instant};
 
 use anyhow::Context;
+use rustix::fs::fstatvfs;
 
 use super::{About, Disk, Snapshots, VERSION, VM, disk_file, sums};
 use crate::{
-    config::Name,
+    config::{Name, Size},
     vm::{
         plain::{Folder, Stamp, client},
         sparse, timestamp,
@@ -29,17 +30,25 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
     let unfinished = snapshots.begin(&name)?;
     let written = unfinished.create(VM)?;
 
-    let remedy = || {
-        let place = snapshots.root.display();
-        format!("cannot take a snapshot of VM {vm} in {place}, whose file system may be full")
+    // Whatever went wrong while there is less room than it may take, it is likely that.
+    let memory = description.vm.machine.memory;
+    let failed = |error: anyhow::Error| {
+        let room = fstatvfs(&written).map_or(u64::MAX, |about| about.f_bavail * about.f_frsize);
+        let what = match Size(room) < memory {
+            true => {
+                format!("the file system of {} has {} bytes left; free some", snapshots.root.display(), room)
+            }
+            false => format!("VM {vm}"),
+        };
+        error.context(what)
     };
     let began = Instant::now();
-    let frozen = keeper.freeze(&written)?;
+    let frozen = keeper.freeze(&written).map_err(failed)?;
     let mut copies = Vec::new();
     for (index, disk) in &frozen.disks {
         let copy = unfinished.create(&disk_file(*index))?;
-        let disk = File::from(disk.try_clone().with_context(remedy)?);
-        sparse::copy(&disk, &copy).with_context(remedy)?;
+        let copied = disk.try_clone().and_then(|disk| sparse::copy(&File::from(disk), &copy));
+        copied.context("cannot copy a disk").map_err(failed)?;
         copies.push((*index, copy));
     }
     // What remains is reading, which need not stand in the guest's way.
@@ -53,13 +62,13 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
 
     let mut disks = Vec::new();
     for (index, disk) in description.vm.disks.iter().enumerate() {
-        let failed = || format!("cannot look at the disk {}", disk.path.display());
+        let unseen = || format!("cannot look at the disk {}", disk.path.display());
         disks.push(if let Some((_, copy)) = copies.iter().find(|(place, _)| *place == index) {
-            let size = copy.metadata().with_context(failed)?.len();
-            Disk::Copy { size, sum: sums::of(copy).with_context(failed)? }
+            let size = copy.metadata().with_context(unseen)?.len();
+            Disk::Copy { size, sum: sums::of(copy).with_context(unseen)? }
         } else {
             let stamp = File::open(&disk.path).and_then(|file| Stamp::of(&file));
-            Disk::Elsewhere { stamp: stamp.with_context(failed)? }
+            Disk::Elsewhere { stamp: stamp.with_context(unseen)? }
         });
     }
     let about = About {
@@ -70,9 +79,9 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
         vm: description.vm,
         disks,
         state: hex::encode(snapshot::digest(&written)?),
-        sum: sums::of(&written).with_context(remedy)?,
+        sum: sums::of(&written).context("cannot read the snapshot")?,
     };
-    unfinished.finish(&about)?;
+    unfinished.finish(&about).map_err(failed)?;
     if let Some(frozen) = frozen {
         keeper.stop()?;
         drop(frozen);
