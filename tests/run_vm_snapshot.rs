@@ -308,15 +308,15 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let vm = snapshots(&home).join("three/vm");
     let pristine = State::read(&vm);
     pristine.clone().write(&vm, &about, |state| state["cpu"] = json!("Cyrix 0x1"));
-    refused(&["restore", "--set", &set, "three"], &["CPU Cyrix"]);
+    refused(&["restore", "-d", "--set", &set, "three"], &["CPU Cyrix"]);
     pristine.clone().write(&vm, &about, |state| {
-        for leaf in state["vcpus"][0]["cpuid"].as_array_mut().expect("leaves") {
-            if leaf["function"] == 0x4000_0001 {
-                leaf["eax"] = json!(leaf["eax"].as_u64().expect("bits") | 1 << 20);
-            }
-        }
+        // A leaf is written as the bytes that KVM has it in: function, index, flags, EAX and so on.
+        let leaves = state["vcpus"][0]["cpuid"].as_array_mut().expect("leaves");
+        let of_kvm = |leaf: &&mut Value| (0..4).all(|at| leaf[at] == 0x4000_0001u32.to_le_bytes()[at]);
+        let leaf = leaves.iter_mut().find(of_kvm).expect("KVM's features");
+        leaf[14] = json!(leaf[14].as_u64().expect("a byte") | 1 << 4);
     });
-    refused(&["restore", "--set", &set, "three"], &["lacks", "CPUID 0x40000001.0 Eax bit 20"]);
+    refused(&["restore", "-d", "--set", &set, "three"], &["lacks", "CPUID 0x40000001.0 Eax bit 20"]);
     pristine.write(&vm, &about, |_| {});
     home.ok(&["vm", "restore", "-d", "--set", &set, "three"]);
     home.ok(&["vm", "rm", "-f", "busy"]);

@@ -145,3 +145,7 @@ impl Terminal {
         self.backlog.send(self.socket.as_fd(), bytes).is_ok()
     }
 }
+
+#[cfg(test)]
+#[path = "console_test.rs"]
+mod tests;
