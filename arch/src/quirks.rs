@@ -52,6 +52,11 @@ impl Quirks {
         if self.pvm { PVM_HYPERCALL_FEATURES } else { 0 }
     }
 
+    /// Whether guests see the CPU's own feature bits, whatever KVM is told to show them.
+    pub fn native_cpuid(&self) -> bool {
+        self.pvm
+    }
+
     /// How many times as long as elsewhere a guest may take for what has a time limit.
     pub fn patience(&self) -> u32 {
         if self.pvm { 5 } else { 1 }

@@ -19,6 +19,8 @@ pub enum Verb {
     Manual(super::completion::Manual),
     /// Keeps a container from its start to its end
     Keeper(super::container::Keeper),
+    /// Keeps a plain VM from its start to its end
+    VmKeeper(super::vm::Keeper),
     /// Runs the VM that a keeper describes on inherited descriptors
     Vmm,
 }
@@ -30,6 +32,7 @@ impl Verb {
             Verb::Mkerofs => mkerofs(),
             Verb::Manual(verb) => verb.run(),
             Verb::Keeper(verb) => verb.run(),
+            Verb::VmKeeper(verb) => verb.run(),
             Verb::Vmm => Ok(crate::vmm::run()),
         }
     }

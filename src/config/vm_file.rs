@@ -22,9 +22,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::Size;
+use super::{Name, Size};
 
 /// Most virtual CPUs of a VM.
 pub const MAX_VCPUS: u8 = 32;
@@ -34,11 +34,11 @@ const MAX_DISKS: usize = 12;
 const MAX_FILE: u64 = 1 << 20;
 
 /// A VM.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmFile {
     /// Its name; the file's name without ending when absent.
-    pub name: Option<String>,
+    pub name: Option<Name>,
     /// What it boots.
     #[serde(default)]
     pub kernel: Kernel,
@@ -54,7 +54,7 @@ pub struct VmFile {
 }
 
 /// What a VM boots.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kernel {
     /// ELF `vmlinux` or bzImage; hull's own kernel when absent.
@@ -66,7 +66,7 @@ pub struct Kernel {
 }
 
 /// CPUs and memory of a VM.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Machine {
     /// Virtual CPUs, 1 to 32.
@@ -82,7 +82,7 @@ impl Default for Machine {
 }
 
 /// A disk of a VM.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// A raw image file or a block device.
@@ -93,7 +93,7 @@ pub struct Disk {
 }
 
 /// Console of a VM.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
 pub enum Console {
     /// virtio-console, `hvc0`.
@@ -127,7 +127,7 @@ pub enum FileError {
 }
 
 impl VmFile {
-    /// Reads a file; relative paths in it become relative to its folder.
+    /// Reads a file; paths in it that are relative to its folder become absolute.
     ///
     /// # Errors
     /// [`FileError`], which names the file and, for a mistake in it, line and column.
@@ -143,36 +143,41 @@ impl VmFile {
         let folder = path.parent().unwrap_or(Path::new(""));
         let paths = file.kernel.image.iter_mut().chain(&mut file.kernel.initrd);
         for path in paths.chain(file.disks.iter_mut().map(|disk| &mut disk.path)) {
-            *path = folder.join(&*path);
+            *path = std::path::absolute(folder.join(&*path)).map_err(failed)?;
         }
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem = path.file_stem().map(|stem| Name::near(&stem.to_string_lossy()));
         file.name = file.name.or(stem);
         Ok(file)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if !(1..=MAX_VCPUS).contains(&file.machine.vcpus) {
-            return Err(format!("machine.vcpus: {} is not between 1 and {MAX_VCPUS}", file.machine.vcpus));
+        file.check()?;
+        let unit = 2 * Size::MIB;
+        let memory = file.machine.memory.0.checked_next_multiple_of(unit).map(Size);
+        file.machine.memory =
+            memory.ok_or_else(|| format!("machine.memory: {} is too much", file.machine.memory))?;
+        Ok(file)
+    }
+
+    /// Whether a VM can be like this.
+    ///
+    /// # Errors
+    /// What cannot be, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_VCPUS).contains(&self.machine.vcpus) {
+            return Err(format!("machine.vcpus: {} is not between 1 and {MAX_VCPUS}", self.machine.vcpus));
         }
-        if file.machine.memory < Size::mib(32) {
+        if self.machine.memory < Size::mib(32) {
             return Err(format!(
                 "machine.memory: {} is less than the 32M that a kernel needs",
-                file.machine.memory
+                self.machine.memory
             ));
         }
-        let unit = 2 * Size::MIB;
-        file.machine.memory = file
-            .machine
-            .memory
-            .0
-            .checked_next_multiple_of(unit)
-            .map(Size)
-            .ok_or_else(|| format!("machine.memory: {} is too much", file.machine.memory))?;
-        if file.disks.len() > MAX_DISKS {
-            return Err(format!("disk: {} are more than the {MAX_DISKS} a VM can have", file.disks.len()));
+        if self.disks.len() > MAX_DISKS {
+            return Err(format!("disk: {} are more than the {MAX_DISKS} a VM can have", self.disks.len()));
         }
-        Ok(file)
+        Ok(())
     }
 }
 

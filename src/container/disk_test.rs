@@ -1,5 +1,7 @@
 use std::os::unix::fs::MetadataExt;
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 
 #[test]

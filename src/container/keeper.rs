@@ -4,7 +4,7 @@ use std::{
     cell::OnceCell,
     fs::File,
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ use crate::{
     image,
     vm::{
         control::{KeeperMessage, Timings},
+        detached,
         keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task},
         launch, log,
         signals::Signals,
@@ -58,8 +59,9 @@ pub struct Arguments {
 /// When the container is not there. What else goes wrong is recorded and told to the front end.
 pub fn run(arguments: Arguments) -> Result<()> {
     let keeper_ns = monotonic_ns();
-    close_others([arguments.front_end, arguments.lock]);
-    let (front_end, lock) = (inherit(arguments.front_end)?, Lock(inherit(arguments.lock)?));
+    let inherited = detached::inherit(arguments.front_end, arguments.lock);
+    let (front_end, lock) = inherited
+        .map_err(|error| Error::Keeper(format!("is started by `hull run`, not by people: {error}")))?;
     let store = Store::open()?;
     let folder = Folder::new(&store.containers(), arguments.id);
     let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
@@ -91,34 +93,6 @@ fn limits() -> Limits {
 pub fn boot_limit() -> Duration {
     let seconds = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
     seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
-}
-
-/// Closes what whoever ran the front end left open in it: a keeper that holds a pipe of theirs keeps them waiting.
-fn close_others(mut kept: [RawFd; 2]) {
-    kept.sort_unstable();
-    let mut first = libc::STDERR_FILENO + 1;
-    for last in kept.into_iter().map(|kept| kept - 1).chain([RawFd::MAX]) {
-        if first <= last {
-            // SAFETY: at the start of the program nobody owns a descriptor yet, but for those that are kept.
-            unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) };
-        }
-        first = first.max(last.saturating_add(2));
-    }
-}
-
-/// Takes a descriptor that the front end left open.
-fn inherit(descriptor: RawFd) -> Result<OwnedFd> {
-    let failed =
-        |error: io::Error| Error::Keeper(format!("is started by `hull run`, not by people: {error}"));
-    if descriptor <= libc::STDERR_FILENO {
-        return Err(failed(io::ErrorKind::InvalidInput.into()));
-    }
-    // SAFETY: only tested here; a number that is not open is an error.
-    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(failed(io::Error::last_os_error()));
-    }
-    // SAFETY: it is open, as was just seen, and the front end left it for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Everything that a keeper needs, opened.

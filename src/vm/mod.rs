@@ -4,11 +4,15 @@
 //! every file as a descriptor, speaks to the agent in the guest, owns the log and the exit record, and ends with
 //! its VM. A *front end* is a client of the keeper's socket and may come and go.
 
+pub mod backlog;
 pub mod control;
-pub mod foreground;
+pub mod detached;
+pub mod folder;
 pub mod keeper;
 pub mod launch;
 pub mod log;
+pub mod plain;
 pub mod signals;
+pub mod sparse;
 pub mod timestamp;
 pub mod usage;

@@ -20,8 +20,10 @@ pub enum KeeperMessage {
     /// Appends a layer to the layer disk; its file is beside the message.
     AppendLayer,
     /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
-    /// from then on.
+    /// from then on, unless that failed.
     Snapshot,
+    /// Lets a VM that stands still go on.
+    Resume,
     /// Ends the VM at once.
     Stop,
 }

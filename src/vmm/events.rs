@@ -148,10 +148,14 @@ impl Supervisor {
             KeeperMessage::Snapshot => {
                 let file = File::from(descriptor()?);
                 let error = self.freezer.freeze(&file).err().map(|error| format!("{error:#}"));
+                if error.is_some() {
+                    self.freezer.thaw()?;
+                }
                 self.keeper
                     .send(&VmmMessage::Snapshot { error }, None)
                     .context("cannot tell of the snapshot")?;
             }
+            KeeperMessage::Resume => self.freezer.thaw()?,
         }
         Ok(())
     }

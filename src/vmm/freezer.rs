@@ -1,5 +1,6 @@
-//! Stops a whole VM and writes it to a file.
+//! Stops a whole VM, writes it to a file, and lets it go on.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
 
@@ -29,16 +30,20 @@ pub struct Freezer {
     pub transports: Vec<Arc<MmioTransport>>,
     /// Its serial port.
     pub serial: Option<Arc<Mutex<Serial>>>,
+    /// The devices stand still.
+    pub devices_paused: Cell<bool>,
 }
 
 impl Freezer {
-    /// Writes the VM to `file`, and leaves it standing still.
+    /// Writes the VM to `file`, and leaves it standing still until [`thaw`](Self::thaw).
     ///
     /// # Errors
-    /// When KVM does not give its state away, or the file cannot be written.
+    /// When it stands still already, KVM does not give its state away, or the file cannot be written.
     pub fn freeze(&self, file: &File) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.parking.wanted(), "the VM stands still already");
         // vCPUs first: a device that stands still is asked by none.
         let vcpus = self.parking.stop().map_err(anyhow::Error::msg).context("cannot save the vCPUs")?;
+        self.devices_paused.set(true);
         let devices = self.transports.iter().map(|transport| transport.pause()).collect();
         let state = State {
             memory: snapshot_size(&self.memory),
@@ -50,6 +55,24 @@ impl Freezer {
             serial: self.serial.as_ref().map(|serial| lock(serial).save()),
         };
         snapshot::write(file, &self.memory, &state).context("cannot write the snapshot")
+    }
+
+    /// Lets the VM go on, if it stands still.
+    ///
+    /// # Errors
+    /// When a device does not take its queues back.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        if !self.parking.wanted() {
+            return Ok(());
+        }
+        // In the other order: a vCPU finds its devices working.
+        if self.devices_paused.take() {
+            for transport in &self.transports {
+                transport.resume().context("a device does not go on")?;
+            }
+        }
+        self.parking.resume();
+        Ok(())
     }
 }
 

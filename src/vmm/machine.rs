@@ -1,5 +1,7 @@
 //! A VM from its configuration: memory, KVM, kernel, tables, devices, vCPUs, in the order KVM wants them.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::Arc;
@@ -62,7 +64,7 @@ impl Machine {
             Start::Snapshot { file } => {
                 let file = descriptors.file(*file)?;
                 let state = snapshot::read(&file)?;
-                check(config, &state)?;
+                check(config, &state, &model, &quirks)?;
                 (state.kernel_kind, snapshot::map(file, &map.regions())?, Some(state))
             }
         };
@@ -111,6 +113,7 @@ impl Machine {
             parking: Arc::new(parking),
             transports: devices.transports.clone(),
             serial: devices.serial.clone(),
+            devices_paused: Cell::new(false),
         };
         Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
     }
@@ -160,7 +163,7 @@ fn fresh_memory(map: &MemoryMap) -> anyhow::Result<Memory> {
 }
 
 /// Whether a VM of this configuration can go on from this state.
-fn check(config: &VmmConfig, state: &State) -> anyhow::Result<()> {
+fn check(config: &VmmConfig, state: &State, model: &CpuModel, quirks: &Quirks) -> anyhow::Result<()> {
     anyhow::ensure!(
         state.memory == config.memory && state.vcpus.len() == usize::from(config.vcpus),
         "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {} and {}",
@@ -168,6 +171,12 @@ fn check(config: &VmmConfig, state: &State) -> anyhow::Result<()> {
         state.memory >> 20,
         config.vcpus,
         config.memory >> 20,
+    );
+    let lacking: BTreeSet<_> = state.vcpus.iter().flat_map(|vcpu| model.lacks(vcpu, quirks)).collect();
+    anyhow::ensure!(
+        lacking.is_empty(),
+        "this host's CPU or KVM lacks what the snapshot's guest was shown: {}; go on where it was taken, or boot the VM anew",
+        Vec::from_iter(lacking).join(", "),
     );
     Ok(())
 }

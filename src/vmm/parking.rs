@@ -1,4 +1,4 @@
-//! Stops all vCPUs where their state can be saved. They do not go on: the VM that does is the one made of the snapshot.
+//! Stops all vCPUs where their state can be saved, and lets them go on.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,15 +61,20 @@ impl Parking {
         self.wanted.load(Ordering::Acquire)
     }
 
-    /// Keeps the vCPU's state and waits for the end. `vcpu` must have completed its last exit.
-    pub fn park(&self, index: u8, vcpu: &VcpuFd) -> ! {
+    /// Keeps the vCPU's state and waits until it is to go on. `vcpu` must have completed its last exit.
+    pub fn park(&self, index: u8, vcpu: &VcpuFd) {
+        let index = usize::from(index);
         let state = self.format.save(vcpu).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         let mut places = self.places();
-        places[usize::from(index)].state = Some(state);
+        places[index].state = Some(state);
         self.changed.notify_all();
-        loop {
+        // Not as long as they are wanted: they may be wanted again before this thread has seen that they were not.
+        while places[index].state.is_some() {
             places = self.changed.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
+        drop(places);
+        // So that a guest with a kvm-clock does not take the time it stood still for a lockup; one without has no need.
+        let _ = vcpu.kvmclock_ctrl();
     }
 
     /// The calling thread, this vCPU's, is about to end.
@@ -78,7 +83,7 @@ impl Parking {
         self.changed.notify_all();
     }
 
-    /// Brings all vCPUs in, for good, and returns their states.
+    /// Brings all vCPUs in, until [`resume`](Self::resume), and returns their states.
     ///
     /// # Errors
     /// When KVM does not give a state away, or a vCPU has ended.
@@ -99,6 +104,14 @@ impl Parking {
             places = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         places.iter().filter_map(|place| place.state.clone()).collect()
+    }
+
+    /// Lets all vCPUs go on.
+    pub fn resume(&self) {
+        let mut places = self.places();
+        self.wanted.store(false, Ordering::Release);
+        places.iter_mut().for_each(|place| place.state = None);
+        self.changed.notify_all();
     }
 
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {

@@ -102,7 +102,7 @@ const fn exchange<T>(number: u32) -> u32 {
 /// The letter of KVM's requests.
 const KVMIO: u32 = 0xae << 8;
 
-/// Running the guest, and saving a vCPU for a snapshot.
+/// Running the guest, saving a vCPU for a snapshot, and letting it go on.
 const VCPU_REQUESTS: &[u32] = &[
     KVMIO | 0x80, // KVM_RUN
     read::<kvm_regs>(0x81),
@@ -114,6 +114,7 @@ const VCPU_REQUESTS: &[u32] = &[
     read::<kvm_vcpu_events>(0x9f),
     read::<kvm_debugregs>(0xa1),
     KVMIO | 0xa3, // KVM_GET_TSC_KHZ
+    KVMIO | 0xad, // KVM_KVMCLOCK_CTRL
     read::<kvm_xsave>(0xa4),
     read::<kvm_xcrs>(0xa6),
     read::<kvm_xsave>(0xcf), // KVM_GET_XSAVE2

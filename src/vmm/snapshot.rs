@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hull_arch::cpu::{VcpuState, VmState};
+use hull_arch::quirks::Quirks;
 use hull_devices::device::Memory;
 use hull_devices::legacy::SerialState;
 use hull_devices::transport::mmio::MmioState;
@@ -109,6 +110,16 @@ fn runs(piece: &[u8]) -> Vec<std::ops::Range<usize>> {
     runs
 }
 
+/// The checksum of the state of a snapshot, as its header has it: what the snapshot is known by.
+///
+/// # Errors
+/// When the file has no header.
+pub fn digest(file: &File) -> anyhow::Result<[u8; 32]> {
+    let mut digest = [0; 32];
+    file.read_exact_at(&mut digest, 28).context("the snapshot has no header: it is cut short")?;
+    Ok(digest)
+}
+
 /// Reads the state of a snapshot.
 ///
 /// # Errors
@@ -136,11 +147,18 @@ pub fn read(file: &File) -> anyhow::Result<State> {
     );
     let here = cpu();
     anyhow::ensure!(
-        state.cpu == here,
-        "the snapshot was taken on a CPU {}, this one is {here}; take it again",
+        fits(&state.cpu, &here, &Quirks::detect()),
+        "the snapshot was taken on a CPU {}, this one is {here}; go on where it was taken, or take it again",
         state.cpu
     );
     Ok(state)
+}
+
+/// Whether a guest of one CPU may go on on another, as far as their names tell: those of one vendor's differ in features,
+/// which are compared one by one when the VM is made. Where a guest sees the host's own CPUID they cannot be.
+fn fits(saved: &str, here: &str, quirks: &Quirks) -> bool {
+    let vendor = |cpu: &str| cpu.split(' ').next().map(str::to_owned);
+    if quirks.native_cpuid() { saved == here } else { vendor(saved) == vendor(here) }
 }
 
 /// The memory of a snapshot, mapped privately.

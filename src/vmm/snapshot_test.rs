@@ -69,3 +69,42 @@ fn what_is_no_snapshot_is_refused() {
     file.write_all_at(&Sha256::digest(b"{\"x\":1}"), 28).unwrap();
     assert!(refusal(&file).contains("not understood"));
 }
+
+#[test]
+fn no_flipped_bit_of_header_or_state_goes_unseen() {
+    // The state is none that can be understood, which is found out when all sums were right.
+    let state = br#"{"memory":8192,"cpu":"none","vcpus":[]}"#;
+    let (file, offset) = (tempfile::tempfile().unwrap(), MEMORY_OFFSET + 8192);
+    let mut header = MAGIC.to_vec();
+    header.extend(VERSION.to_le_bytes());
+    header.extend(offset.to_le_bytes());
+    header.extend((state.len() as u64).to_le_bytes());
+    header.extend(Sha256::digest(state));
+    file.write_all_at(&header, 0).unwrap();
+    file.write_all_at(state, offset).unwrap();
+    let refusal = || format!("{:#}", read(&file).unwrap_err());
+    assert!(refusal().contains("not understood"));
+    let places = (0..header.len() as u64).chain(offset..offset + state.len() as u64);
+    for at in places {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        for bit in 0..8 {
+            file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
+            assert!(!refusal().contains("not understood"), "bit {bit} of byte {at}");
+        }
+        file.write_all_at(&byte, at).unwrap();
+    }
+    for length in [0, 59, 60, 4096, offset, offset + state.len() as u64 - 1] {
+        file.set_len(length).unwrap();
+        assert!(!refusal().contains("not understood"), "{length} bytes");
+    }
+}
+
+#[test]
+fn cpus_are_compared_by_vendor_where_features_can_be() {
+    let (native, other) = (Quirks { pvm: true }, Quirks { pvm: false });
+    assert!(fits("GenuineIntel 0x806f8", "GenuineIntel 0x50657", &other));
+    assert!(!fits("GenuineIntel 0x806f8", "AuthenticAMD 0xa20f10", &other));
+    assert!(fits("GenuineIntel 0x806f8", "GenuineIntel 0x806f8", &native));
+    assert!(!fits("GenuineIntel 0x806f8", "GenuineIntel 0x50657", &native));
+}

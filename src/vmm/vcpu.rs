@@ -66,9 +66,7 @@ fn run(
     loop {
         // An exit that was answered is completed by the next entry, which then ends before the guest's next instruction.
         let stopping = parking.wanted();
-        if stopping {
-            vcpu.set_kvm_immediate_exit(1);
-        }
+        vcpu.set_kvm_immediate_exit(stopping.into());
         let detail = match vcpu.run() {
             Ok(VcpuExit::MmioRead(address, data)) => {
                 buses.mmio.read(address, data);
@@ -93,7 +91,10 @@ fn run(
                 format!("the CPU refused to enter the guest, reason {reason:#x}")
             }
             Ok(other) => format!("an exit that hull does not handle: {other:?}"),
-            Err(error) if error.errno() == libc::EINTR && stopping => parking.park(index, &vcpu),
+            Err(error) if error.errno() == libc::EINTR && stopping => {
+                parking.park(index, &vcpu);
+                continue;
+            }
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
                 if let Some(sampler) = &mut sampler {
                     sampler.sample(&vcpu);

@@ -39,19 +39,25 @@ impl Printed {
 
     /// Waits until this is printed, and forgets everything up to it.
     pub fn expect(&self, text: &str) {
+        self.until(text);
+    }
+
+    /// Waits until this is printed, gives what was printed before it, and forgets both.
+    pub fn until(&self, text: &str) -> String {
         let position =
             |state: &State| state.bytes.windows(text.len()).position(|part| part == text.as_bytes());
         let state = self.0.0.lock().expect("what was printed");
         let waiting = |state: &mut State| !state.ended && position(state).is_none();
         let (mut state, _) = self.0.1.wait_timeout_while(state, PATIENCE, waiting).expect("what was printed");
-        match position(&state) {
-            Some(at) => drop(state.bytes.drain(..at + text.len())),
-            None => {
-                let printed = String::from_utf8_lossy(&state.bytes).into_owned();
-                // Its reader goes on.
-                drop(state);
-                panic!("no {text:?} in {printed:?}");
-            }
+        let at = position(&state);
+        let count = at.map_or(0, |at| at + text.len());
+        let taken: Vec<_> = state.bytes.drain(..count).collect();
+        // Its reader goes on.
+        let rest = String::from_utf8_lossy(&state.bytes).into_owned();
+        drop(state);
+        match at {
+            Some(at) => String::from_utf8_lossy(&taken[..at]).into_owned(),
+            None => panic!("no {text:?} in {rest:?}"),
         }
     }
 

@@ -5,11 +5,12 @@
 //! may; `KVM_CREATE_PIT2` before the first vCPU and [`crate::tables::Machine::pit`] give it one.
 
 mod cpuid;
+mod features;
 mod registers;
 pub(crate) mod segments;
 mod state;
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_msr_entry};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 pub use self::registers::configure_boot_vcpu;
@@ -73,6 +74,16 @@ impl CpuModel {
     /// Bits of a guest-physical address.
     pub fn address_bits(&self) -> u8 {
         self.template.address_bits()
+    }
+
+    /// Features that a saved vCPU has and this host's CPU or KVM does not, by name. Where guests see the CPU's own CPUID, only
+    /// KVM's are compared: KVM knows nothing of the others.
+    pub fn lacks(&self, saved: &VcpuState, quirks: &Quirks) -> Vec<String> {
+        let here = self.template.for_vcpu(0, None);
+        let of_kvm = |entry: &&kvm_cpuid_entry2| entry.function >> 16 == 0x4000;
+        let compared: Vec<_> =
+            saved.cpuid().iter().filter(|entry| !quirks.native_cpuid() || of_kvm(entry)).copied().collect();
+        features::missing(&compared, &here)
     }
 
     /// Configures vCPU number `index`, which is also its APIC id: CPUID, MSRs, local APIC, floating point. To be called

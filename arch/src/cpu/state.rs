@@ -37,6 +37,13 @@ pub struct VcpuState {
     events: kvm_vcpu_events,
 }
 
+impl VcpuState {
+    /// What it was told of itself.
+    pub(super) fn cpuid(&self) -> &[kvm_cpuid_entry2] {
+        &self.cpuid
+    }
+}
+
 /// What there is of state in a VM's vCPUs on this host; saves and restores it.
 #[derive(Debug, Clone)]
 pub struct StateFormat {

@@ -256,6 +256,9 @@ enum Action {
     GuestReads,
     GuestEnds,
     Settle,
+    /// The VM stands still for a snapshot, while both ends go on.
+    Pause,
+    Resume,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -267,6 +270,8 @@ fn action() -> impl Strategy<Value = Action> {
         4 => Just(Action::GuestReads),
         1 => Just(Action::GuestEnds),
         6 => Just(Action::Settle),
+        1 => Just(Action::Pause),
+        2 => Just(Action::Resume),
     ]
 }
 
@@ -352,7 +357,7 @@ fn dispatch(driver: &mut Driver, pairs: &mut [Pair]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// In whatever order both ends write, read and end: what comes out is what went in, then the end.
+    /// In whatever order both ends write, read and end, and the VM stands still and goes on: what comes out is what went in, then the end.
     #[test]
     fn nothing_is_lost_or_mixed_up(actions in vec((0usize..3, action()), 1..150)) {
         let mut driver = Driver::new();
@@ -364,6 +369,7 @@ proptest! {
                 host_ended: false, guest_ended: false, guest_saw_end: false, host_saw_end: false,
             }
         }).collect();
+        let mut paused = false;
         for (number, action) in &actions {
             if driver.tx_free.len() < 8 {
                 dispatch(&mut driver, &mut pairs);
@@ -371,8 +377,16 @@ proptest! {
             }
             match action {
                 Action::Settle => dispatch(&mut driver, &mut pairs),
+                Action::Pause if !paused => {
+                    driver.guest.transport.pause();
+                    paused = true;
+                }
+                Action::Resume if std::mem::take(&mut paused) => driver.guest.transport.resume().unwrap(),
                 action => pairs[*number].step(&mut driver, action),
             }
+        }
+        if paused {
+            driver.guest.transport.resume().unwrap();
         }
         let mut rounds = 0;
         while !pairs.iter().all(|pair| pair.guest_saw_end && pair.host_saw_end) {

@@ -1,22 +1,22 @@
 //! A container's folder.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{FlockOperation, Mode, OFlags, flock},
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
-};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::State;
-use crate::container::{
-    ContainerId, Description,
-    error::{Error, Result},
+pub use crate::vm::folder::Lock;
+use crate::{
+    container::{
+        ContainerId, Description,
+        error::{Error, Result},
+    },
+    vm::folder,
 };
 
 /// The folder of one container.
@@ -25,28 +25,6 @@ pub struct Folder {
     /// The container.
     pub id: ContainerId,
     path: PathBuf,
-}
-
-/// A file lock, held for as long as this or an inherited copy of it is open.
-#[derive(Debug)]
-pub struct Lock(pub OwnedFd);
-
-impl Lock {
-    /// Takes the lock on this file, which is made when absent; `None` when another process holds it and `wait` is
-    /// false.
-    ///
-    /// # Errors
-    /// As `open(2)`.
-    pub fn take(path: &Path, wait: bool) -> io::Result<Option<Self>> {
-        let file =
-            rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from(0o600))?;
-        let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
-        match rustix::io::retry_on_intr(|| flock(&file, how)) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::AGAIN) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl Folder {
@@ -113,24 +91,12 @@ impl Folder {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.file(name);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::file("cannot read", &path)(error)),
-        };
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::file("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
-        })?;
-        Ok(Some(value))
+        folder::read(&path).map_err(Error::file("cannot read", &path))
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let (path, new) = (self.file(name), self.file(&format!("{name}.new")));
-        let bytes =
-            serde_json::to_vec(value).map_err(|error| Error::file("cannot write", &path)(error.into()))?;
-        fs::write(&new, bytes)
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(Error::file("cannot write", &path))
+        let path = self.file(name);
+        folder::write(&path, value).map_err(Error::file("cannot write", &path))
     }
 
     /// The log, opened for appending.
@@ -153,13 +119,7 @@ impl Folder {
     /// # Errors
     /// As `bind(2)`.
     pub fn listen(&self) -> io::Result<OwnedFd> {
-        let _ = fs::remove_file(self.file("ctl"));
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let (_folder, address) = self.address()?;
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, 16)?;
-        Ok(socket)
+        folder::listen(&self.path)
     }
 
     /// Connects to the keeper.
@@ -167,18 +127,6 @@ impl Folder {
     /// # Errors
     /// As `connect(2)`: no keeper is there.
     pub fn connect(&self) -> io::Result<OwnedFd> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let (_folder, address) = self.address()?;
-        rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
-        Ok(socket)
-    }
-
-    /// The socket's address through the open folder: a path of its own may be longer than the 108 bytes allowed.
-    fn address(&self) -> io::Result<(OwnedFd, SocketAddrUnix)> {
-        let folder =
-            rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/ctl", folder.as_raw_fd()))?;
-        Ok((folder, address))
+        folder::connect(&self.path)
     }
 }

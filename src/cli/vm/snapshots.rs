@@ -1,0 +1,103 @@
+//! `hull vm snapshots`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::each;
+use crate::{
+    cli::{image::size, table},
+    config::Name,
+    vm::plain::snapshot::{Snapshot, Snapshots as All},
+};
+
+/// The arguments of `hull vm snapshots`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Snapshots {
+    #[command(flatten)]
+    ls: Ls,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What is done with snapshots.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List snapshots
+    Ls(Ls),
+    /// Read all of snapshots and say whether they are what was written
+    Verify(Names),
+    /// Remove snapshots; VMs that went on from them are not touched
+    Rm(Names),
+}
+
+/// List snapshots
+#[derive(Debug, Args)]
+struct Ls {
+    /// Print a line of JSON for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Some snapshots
+#[derive(Debug, Args)]
+struct Names {
+    /// The snapshots
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    names: Vec<Name>,
+}
+
+impl Snapshots {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let all = All::open();
+        match self.verb.unwrap_or(Verb::Ls(self.ls)) {
+            Verb::Ls(ls) => ls.run(&all),
+            Verb::Verify(Names { names }) => each(&names, |name| all.find(name)?.verify()),
+            Verb::Rm(Names { names }) => each(&names, |name| all.remove(name)),
+        }
+    }
+}
+
+impl Ls {
+    /// Snapshots that are damaged are named on standard error.
+    fn run(&self, all: &All) -> anyhow::Result<ExitCode> {
+        let mut found = Vec::new();
+        for (_, snapshot) in all.list()? {
+            match snapshot {
+                Ok(snapshot) => found.push(snapshot),
+                Err(error) => eprintln!("hull: {error:#}"),
+            }
+        }
+        if self.json {
+            found.iter().for_each(|snapshot| println!("{}", line(snapshot)));
+        } else {
+            let rows: Vec<_> = found.iter().map(row).collect();
+            print!("{}", table::render(["SNAPSHOT", "VM", "VCPUS", "MEMORY", "CREATED", "SIZE"], &rows));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn row(snapshot: &Snapshot) -> [String; 6] {
+    let about = &snapshot.about;
+    [
+        about.name.to_string(),
+        about.vm.name.as_ref().map(Name::to_string).unwrap_or_default(),
+        about.vm.machine.vcpus.to_string(),
+        about.vm.machine.memory.to_string(),
+        about.created.clone(),
+        size::human(snapshot.size()),
+    ]
+}
+
+fn line(snapshot: &Snapshot) -> serde_json::Value {
+    let about = &snapshot.about;
+    json!({
+        "Name": about.name, "Vm": about.vm.name, "Vcpus": about.vm.machine.vcpus,
+        "Memory": about.vm.machine.memory.0, "CreatedAt": about.created, "PausedMilliseconds": about.paused_ms,
+        "Disks": about.disks.len(), "Size": snapshot.size(), "Path": snapshot.path,
+    })
+}

@@ -1,0 +1,358 @@
+//! Snapshots of plain VMs that people take: where they are, and what is known of them.
+//!
+//! ```text
+//! $XDG_DATA_HOME/hull/snapshots/    (or $HULL_DATA/snapshots, or ~/.local/share/hull/snapshots)
+//!   .lock                           held while folders are made or removed
+//!   .new-NAME/                      one that is being taken, locked by whoever takes it
+//!   NAME/
+//!     about                         what it is: a line of JSON, and a line with the JSON's SHA-256
+//!     vm                            memory and state, see [`crate::vmm::snapshot`]
+//!     disk0.img, …                  the writable disks of the same moment
+//! ```
+//! Memory and disks belong together: a guest has parts of its disks in its memory. So writable disks are copied while the
+//! guest stands still, and each VM that goes on gets copies of its own; read-only disks are recorded by path, size and time,
+//! and must be what they were.
+//!
+//! # What is checked when
+//!
+//! `about` and the state of `vm` have a SHA-256 that every restore checks: a flipped bit there is refused. Memory and
+//! disks have sums too, but a restore does not look at them unless it is told to, since it would have to read all of what it
+//! otherwise maps and clones: a flipped bit there is one in the guest's own memory or disk, and cannot reach further.
+
+mod restore;
+mod sums;
+mod take;
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use restore::{Changes, restore};
+pub use take::take;
+
+use super::Stamp;
+use crate::{
+    config::{Name, VmFile},
+    folders,
+    vm::folder::Lock,
+    vmm::snapshot,
+};
+
+/// Of `about` and of the folder; another is refused.
+const VERSION: u32 = 1;
+/// The file with memory and state.
+const VM: &str = "vm";
+/// An `about` over this many bytes is none.
+const MAX_ABOUT: u64 = 1 << 20;
+
+/// What is known of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    version: u32,
+    /// Its name.
+    pub name: Name,
+    /// When it was taken (RFC 3339).
+    pub created: String,
+    /// Milliseconds for which the guest stood still.
+    pub paused_ms: u64,
+    /// The VM that it is of.
+    pub vm: VmFile,
+    /// Its disks, in order.
+    pub disks: Vec<Disk>,
+    /// Checksum of the state in the file `vm`, as that file has it.
+    state: String,
+    /// Checksum of all of that file.
+    sum: String,
+}
+
+/// A disk of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Disk {
+    /// A read-only one, which stayed where it is.
+    Elsewhere {
+        /// What it was like.
+        stamp: Stamp,
+    },
+    /// A writable one, of which this is a copy.
+    Copy {
+        /// Bytes.
+        size: u64,
+        /// Checksum of its content.
+        sum: String,
+    },
+}
+
+/// A snapshot that is there.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What is known of it.
+    pub about: About,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// A user's snapshots.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    root: PathBuf,
+}
+
+/// Name of the copy of a disk.
+fn disk_file(index: usize) -> String {
+    format!("disk{index}.img")
+}
+
+impl Snapshots {
+    /// This user's. The folder is made when the first is taken.
+    pub fn open() -> Self {
+        let data = folders::user(Some("HULL_DATA"), "XDG_DATA_HOME", ".local/share", "/var/lib/hull");
+        Self::at(data.join("snapshots"))
+    }
+
+    /// Those in this folder.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn lock(&self) -> anyhow::Result<Lock> {
+        let path = self.root.join(".lock");
+        let lock = Lock::take(&path, true).with_context(|| format!("cannot lock {}", path.display()))?;
+        lock.with_context(|| format!("cannot lock {}", path.display()))
+    }
+
+    /// The snapshot of this name.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged or of another version of hull.
+    pub fn find(&self, name: &Name) -> anyhow::Result<Snapshot> {
+        let path = self.root.join(name.as_str());
+        anyhow::ensure!(
+            path.is_dir(),
+            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
+        );
+        let about = read_about(&path).with_context(|| format!("snapshot {name}"))?;
+        anyhow::ensure!(about.name == *name, "snapshot {name}: it was taken as {}", about.name);
+        Ok(Snapshot { about, path })
+    }
+
+    /// All snapshots by name; what is wrong with those that are of no use.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(&self) -> anyhow::Result<Vec<(Name, anyhow::Result<Snapshot>)>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).context(format!("cannot read {}", self.root.display())),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut all: Vec<(Name, _)> =
+            names.map(|name| (self.find(&name), name)).map(|(a, b)| (b, a)).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(all)
+    }
+
+    /// Removes a snapshot, also one that is damaged. VMs that went on from it are not touched.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be removed.
+    pub fn remove(&self, name: &Name) -> anyhow::Result<()> {
+        let path = self.root.join(name.as_str());
+        anyhow::ensure!(
+            path.is_dir(),
+            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
+        );
+        let _lock = self.lock()?;
+        self.sweep();
+        // Nothing of it is seen under its name when only a part is left.
+        let going = self.unfinished(name);
+        let removed = fs::rename(&path, &going).and_then(|()| fs::remove_dir_all(&going));
+        removed.with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Removes what commands have left that were killed. The folder is locked.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b".new-")
+                && let Ok(folder) = File::open(entry.path())
+                && let Ok(Some(_lock)) = Lock::on(folder.into(), false)
+            {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn unfinished(&self, name: &Name) -> PathBuf {
+        self.root.join(format!(".new-{name}"))
+    }
+
+    /// Makes the folder of a snapshot that is being taken.
+    fn begin(&self, name: &Name) -> anyhow::Result<Unfinished> {
+        // The memory of a VM is its owner's.
+        let make = |path: &Path, recursive| DirBuilder::new().recursive(recursive).mode(0o700).create(path);
+        let failed = || format!("cannot make a folder in {}", self.root.display());
+        make(&self.root, true).with_context(failed)?;
+        let _lock = self.lock()?;
+        anyhow::ensure!(
+            !self.root.join(name.as_str()).exists(),
+            "there is a snapshot {name} already; choose another name, or remove it (`hull vm snapshots rm {name}`)"
+        );
+        self.sweep();
+        let path = self.unfinished(name);
+        match make(&path, false) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                anyhow::bail!("another command takes a snapshot {name} at this moment; choose another name")
+            }
+            Err(error) => return Err(error).with_context(failed),
+        }
+        let folder = File::open(&path).with_context(failed)?;
+        let lock = Lock::on(folder.into(), false).with_context(failed)?;
+        Ok(Unfinished { path, finished: self.root.join(name.as_str()), _lock: lock })
+    }
+
+    /// A name for a snapshot of this VM that nobody has.
+    fn free_name(&self, vm: &Name) -> Name {
+        let free = |name: &Name| !self.root.join(name.as_str()).exists() && !self.unfinished(name).exists();
+        let names = (1u64..).map(|number| {
+            let suffix = format!("-{number}");
+            let kept: String = vm.as_str().chars().take(64 - suffix.len()).collect();
+            Name::near(&(kept + &suffix))
+        });
+        names.into_iter().find(free).unwrap_or_else(|| vm.clone())
+    }
+}
+
+/// The folder of a snapshot that is being taken; removed when dropped before it is [finished](Self::finish).
+struct Unfinished {
+    path: PathBuf,
+    finished: PathBuf,
+    _lock: Option<Lock>,
+}
+
+impl Unfinished {
+    /// Makes an empty file.
+    fn create(&self, name: &str) -> anyhow::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.path.join(name);
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        file.with_context(|| format!("cannot make {}", path.display()))
+    }
+
+    /// Gives it its name. From here on it is whole, also after a power failure.
+    fn finish(self, about: &About) -> anyhow::Result<()> {
+        let write = || -> std::io::Result<()> {
+            let path = self.path.join("about");
+            fs::write(&path, seal(&serde_json::to_string(about)?))?;
+            for entry in fs::read_dir(&self.path)? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            fs::rename(&self.path, &self.finished)?;
+            File::open(self.finished.parent().unwrap_or(Path::new("/")))?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", self.finished.display()))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Once it is finished there is nothing of this name.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Snapshot {
+    /// Bytes that it takes on the disk.
+    pub fn size(&self) -> u64 {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.blocks() * 512).sum()
+    }
+
+    /// The file with memory and state, which goes with the rest of the snapshot.
+    fn vm(&self) -> anyhow::Result<File> {
+        let path = self.path.join(VM);
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let digest = snapshot::digest(&file)?;
+        anyhow::ensure!(
+            hex::encode(digest) == self.about.state,
+            "its parts are of different snapshots; take it again"
+        );
+        Ok(file)
+    }
+
+    /// Reads all of the snapshot, and says whether it is what was written.
+    ///
+    /// # Errors
+    /// When a file is damaged, or cannot be read.
+    pub fn verify(&self) -> anyhow::Result<()> {
+        let name = &self.about.name;
+        let check = |file: &File, what: &str, sum: &str| {
+            let found = sums::of(file).with_context(|| format!("snapshot {name}: cannot read {what}"))?;
+            anyhow::ensure!(
+                found == sum,
+                "snapshot {name}: {what} is damaged; remove it (`hull vm snapshots rm {name}`) and take it again"
+            );
+            Ok(())
+        };
+        check(&self.vm().with_context(|| format!("snapshot {name}"))?, "the memory", &self.about.sum)?;
+        for (index, disk) in self.about.disks.iter().enumerate() {
+            if let Disk::Copy { sum, .. } = disk {
+                check(&self.disk(index)?, &format!("disk{index}"), sum)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The copy of a disk.
+    fn disk(&self, index: usize) -> anyhow::Result<File> {
+        let path = self.path.join(disk_file(index));
+        File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+}
+
+/// The text and its checksum.
+fn seal(text: &str) -> String {
+    format!("{text}\n{}\n", hex::encode(Sha256::digest(text)))
+}
+
+/// What was [sealed](seal).
+fn unseal(sealed: &str) -> Option<&str> {
+    let (text, sum) = sealed.strip_suffix('\n')?.rsplit_once('\n')?;
+    (hex::encode(Sha256::digest(text)) == sum).then_some(text)
+}
+
+fn read_about(folder: &Path) -> anyhow::Result<About> {
+    /// What every version has.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let path = folder.join("about");
+    let failed = || format!("cannot read {}", path.display());
+    let length = fs::metadata(&path).with_context(failed)?.len();
+    let damaged = "it is damaged; remove it, and take it again";
+    anyhow::ensure!(length <= MAX_ABOUT, damaged);
+    let sealed = String::from_utf8(fs::read(&path).with_context(failed)?).ok().context(damaged)?;
+    let text = unseal(&sealed).context(damaged)?;
+    let Versioned { version } = serde_json::from_str(text).context(damaged)?;
+    anyhow::ensure!(
+        version == VERSION,
+        "it is of format {version}, this hull knows {VERSION}; use the hull that took it, or take it again"
+    );
+    let about: About = serde_json::from_str(text).context(damaged)?;
+    let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
+    anyhow::ensure!(fits, damaged);
+    Ok(about)
+}
+
+#[cfg(test)]
+#[path = "snapshot_test.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn about(name: &Name) -> About {
+    About {
+        version: VERSION,
+        name: name.clone(),
+        created: "2026-01-02T03:04:05Z".to_owned(),
+        paused_ms: 7,
+        vm: toml::from_str(
+            "name = \"web\"\n[[disk]]\npath = \"/a\"\n[[disk]]\npath = \"/b\"\nread_only = true",
+        )
+        .unwrap(),
+        disks: vec![
+            Disk::Copy { size: 1, sum: "2".to_owned() },
+            Disk::Elsewhere { stamp: Stamp { size: 3, modified: Some((4, 5)) } },
+        ],
+        state: "00".repeat(32),
+        sum: "11".repeat(32),
+    }
+}
+
+fn taken(snapshots: &Snapshots, name: &str) -> About {
+    let name = name.parse().unwrap();
+    let about = about(&name);
+    snapshots.begin(&name).unwrap().finish(&about).unwrap();
+    about
+}
+
+#[test]
+fn a_snapshot_is_there_as_a_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::at(folder.path().join("snapshots"));
+    assert!(snapshots.list().unwrap().is_empty());
+    let name: Name = "one".parse().unwrap();
+
+    let unfinished = snapshots.begin(&name).unwrap();
+    unfinished.create(VM).unwrap();
+    assert!(snapshots.list().unwrap().is_empty());
+    let refusal = snapshots.begin(&name).err().unwrap().to_string();
+    assert!(refusal.contains("at this moment"), "{refusal}");
+    drop(unfinished);
+    assert!(!snapshots.unfinished(&name).exists());
+
+    // What was left by one that was killed goes with the next.
+    fs::create_dir(snapshots.unfinished(&name)).unwrap();
+    fs::write(snapshots.unfinished(&name).join(VM), "half").unwrap();
+    let about = taken(&snapshots, "one");
+    assert_eq!(snapshots.find(&name).unwrap().about, about);
+    assert!(snapshots.begin(&name).err().unwrap().to_string().contains("one already"));
+    assert_eq!(snapshots.free_name(&"one".parse().unwrap()).as_str(), "one-1");
+    taken(&snapshots, "one-1");
+    assert_eq!(snapshots.free_name(&"one".parse().unwrap()).as_str(), "one-2");
+    assert_eq!(snapshots.free_name(&"x".repeat(64).parse().unwrap()).as_str().len(), 64);
+
+    // Under another name it is not what it says.
+    fs::rename(folder.path().join("snapshots/one"), folder.path().join("snapshots/two")).unwrap();
+    let moved = snapshots.find(&"two".parse().unwrap()).unwrap_err().to_string();
+    assert!(moved.contains("taken as one"), "{moved}");
+    snapshots.remove(&"two".parse().unwrap()).unwrap();
+    assert_eq!(snapshots.list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_sum_is_of_what_is_read() {
+    use std::os::unix::fs::FileExt;
+    let (dense, sparse) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    dense.write_all_at(&vec![0; 5 << 20], 0).unwrap();
+    sparse.set_len(5 << 20).unwrap();
+    for file in [&dense, &sparse] {
+        file.write_all_at(b"here", (3 << 20) + 77).unwrap();
+    }
+    let sum = sums::of(&dense).unwrap();
+    assert_eq!(sums::of(&sparse).unwrap(), sum);
+    sparse.write_all_at(b"here", (2 << 20) + 77).unwrap();
+    assert_ne!(sums::of(&sparse).unwrap(), sum);
+    // The same a MiB later, and longer by a zero.
+    sparse.write_all_at(&[0; 4], (3 << 20) + 77).unwrap();
+    assert_ne!(sums::of(&sparse).unwrap(), sum);
+    dense.set_len((5 << 20) + 1).unwrap();
+    assert_ne!(sums::of(&dense).unwrap(), sum);
+    assert_eq!(sums::of(&tempfile::tempfile().unwrap()).unwrap().len(), 64);
+}
+
+#[test]
+fn what_another_hull_wrote_is_refused_by_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusal = |text: &str| {
+        fs::write(folder.path().join("about"), seal(text)).unwrap();
+        format!("{:#}", read_about(folder.path()).unwrap_err())
+    };
+    assert!(refusal("{\"version\":2,\"whatever\":[]}").contains("format 2"));
+    assert!(refusal("{\"version\":1}").contains("damaged"));
+    assert!(refusal("").contains("damaged"));
+    // What no VM can be.
+    let mut about = about(&"one".parse().unwrap());
+    about.vm.machine.vcpus = 0;
+    assert!(refusal(&serde_json::to_string(&about).unwrap()).contains("damaged"));
+    about.vm.machine.vcpus = 1;
+    about.disks.pop();
+    assert!(refusal(&serde_json::to_string(&about).unwrap()).contains("damaged"));
+}
+
+proptest! {
+    #[test]
+    fn no_flipped_bit_and_no_missing_end_goes_unseen(at in any::<prop::sample::Index>(), bit in 0..8) {
+        let folder = tempfile::tempdir().unwrap();
+        let text = serde_json::to_string(&about(&"one".parse().unwrap())).unwrap();
+        let whole = seal(&text).into_bytes();
+        let path = folder.path().join("about");
+        let mut flipped = whole.clone();
+        let at = at.index(whole.len());
+        flipped[at] ^= 1u8 << bit;
+        fs::write(&path, flipped).unwrap();
+        prop_assert!(read_about(folder.path()).is_err());
+        fs::write(&path, &whole[..at]).unwrap();
+        prop_assert!(read_about(folder.path()).is_err());
+        fs::write(&path, &whole).unwrap();
+        prop_assert!(read_about(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,543 @@
+//! Plain VMs, and snapshots of them that were taken while they were busy.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::printed::Printed;
+use common::pty::Terminal;
+use common::{Home, code, eventually, need_image, need_kvm, soak};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A guest that never rests: it counts, writes each number to its disk and reads it back from there, since the last to
+/// close a disk drops what is cached of it. All of that in one process, for a fork takes half a second on slow hosts.
+const INIT: &str = r#"#!/bin/sh
+i=0
+while :; do
+  i=$((i+1))
+  echo "$i" > /dev/vdb
+  read -r j < /dev/vdb
+  [ "$i" = "$j" ] || echo "WRONG: $j for $i"
+  echo "count $i."
+done
+"#;
+
+/// A home with the VM in it; `None` when the test is skipped.
+fn home(test: &str) -> Option<Home> {
+    if !need_kvm(test) {
+        return None;
+    }
+    let image = need_image(test, "busybox")?;
+    let home = Home::new();
+    let folder = home.folder.path();
+    let archive = folder.join("root.tar");
+    fs::write(&archive, root(&image)).expect("an archive");
+    let made = home
+        .hull(&["internal", "mkerofs"])
+        .stdin(File::open(&archive).expect("the archive"))
+        .stdout(File::create(folder.join("root.img")).expect("a disk"))
+        .status();
+    assert!(made.expect("hull").success());
+    File::create(folder.join("data.img")).and_then(|disk| disk.set_len(1 << 20)).expect("a disk");
+    let file = r#"
+        [kernel]
+        command_line = "console=hvc0 root=/dev/vda rootfstype=erofs ro init=/init"
+        [machine]
+        memory = "64M"
+        [[disk]]
+        path = "root.img"
+        read_only = true
+        [[disk]]
+        path = "data.img"
+    "#;
+    fs::write(folder.join("busy.toml"), file).expect("a file");
+    Some(home)
+}
+
+/// The busybox image's only layer with the guest's init in it.
+fn root(image: &Path) -> Vec<u8> {
+    let mut image = tar::Archive::new(File::open(image).expect("the image"));
+    let mut entries = image.entries().expect("an archive").map(|entry| entry.expect("an entry"));
+    let mut layer = Vec::new();
+    let mut entry = entries
+        .find(|entry| entry.path().expect("a path").extension().is_some_and(|ending| ending == "tar"))
+        .expect("a layer");
+    entry.read_to_end(&mut layer).expect("the layer");
+    let mut archive = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(layer.as_slice()).entries().expect("an archive") {
+        let entry = entry.expect("an entry");
+        archive.append(&entry.header().clone(), entry).expect("an entry");
+    }
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o755);
+    header.set_size(0);
+    archive.append_data(&mut header, "dev/", [].as_slice()).expect("a folder");
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(INIT.len() as u64);
+    archive.append_data(&mut header, "init", INIT.as_bytes()).expect("a file");
+    archive.into_inner().expect("an archive")
+}
+
+/// Boots the VM and waits until it counts.
+fn boot(home: &Home) {
+    let file = home.folder.path().join("busy.toml");
+    assert_eq!(home.ok(&["vm", "run", "-d", file.to_str().expect("a path in UTF-8")]), "busy\n");
+    Watched::new(home, "busy").count();
+}
+
+/// A VM's console.
+struct Watched {
+    session: Child,
+    printed: Printed,
+}
+
+impl Watched {
+    fn new(home: &Home, name: &str) -> Self {
+        let session = home.hull(&["vm", "console", name]).stdout(Stdio::piped()).spawn();
+        let mut session = session.expect("hull");
+        let printed = Printed::of(session.stdout.take().expect("its output"));
+        Self { session, printed }
+    }
+
+    /// The number that comes next, after some more.
+    fn count(&self) -> u64 {
+        for _ in 0..5 {
+            self.printed.expect(".\r\ncount ");
+        }
+        self.printed.until(".").parse().expect("a number")
+    }
+
+    /// Leaves the VM, and gives what was not looked at.
+    fn leave(mut self) -> String {
+        let pid = rustix::process::Pid::from_child(&self.session);
+        kill_process(pid, Signal::TERM).expect("the session");
+        assert_eq!(code(&mut self.session), Some(0));
+        self.printed.rest()
+    }
+}
+
+/// What `hull vm ls` says of a VM.
+fn listed(home: &Home, name: &str) -> Option<Value> {
+    let all = home.ok(&["vm", "ls", "--json"]);
+    let lines = all.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.into_iter().find(|vm| vm["Name"] == name)
+}
+
+fn snapshots(home: &Home) -> PathBuf {
+    home.folder.path().join("data/hull/snapshots")
+}
+
+/// Names in the folder of snapshots, but for its lock.
+fn kept(home: &Home) -> Vec<String> {
+    let entries = fs::read_dir(snapshots(home)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().expect("a name"));
+    let mut names: Vec<_> = names.filter(|name| name != ".lock").collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_busy_vm_goes_on_and_so_do_its_snapshots() {
+    let Some(home) = home("a_busy_vm_goes_on_and_so_do_its_snapshots") else { return };
+    boot(&home);
+    let original = Watched::new(&home, "busy");
+    for _ in 0..if soak() { 50 } else { 5 } {
+        let before = original.count();
+        let name = home.ok(&["vm", "snapshot", "busy"]);
+        let after = original.count();
+        // The first goes on with the very disks that it had; the others with what the snapshot has of them.
+        assert_eq!(home.ok(&["vm", "restore", "-d", "--name", "again", name.trim()]), "again\n");
+        let again = Watched::new(&home, "again");
+        let went_on = again.count();
+        assert!(went_on > before, "{went_on} after {before}");
+        assert!(again.count() > went_on && original.count() > after);
+        assert!(!again.leave().contains("WRONG"));
+        assert_eq!(home.ok(&["vm", "rm", "-f", "again"]), "again\n");
+        assert_eq!(home.ok(&["vm", "snapshots", "verify", name.trim()]), name);
+    }
+    assert!(!original.leave().contains("WRONG"));
+
+    // One that is restored can be restored from, and the one before it ended with its snapshot.
+    assert_eq!(home.ok(&["vm", "snapshot", "--stop", "busy", "last"]), "last\n");
+    assert_eq!(listed(&home, "busy").expect("the VM")["State"], "exited");
+    let disk = home.folder.path().join("mine.img");
+    let set = format!("disk1={}", disk.display());
+    home.ok(&["vm", "restore", "-d", "--set", &set, "last"]);
+    let last = Watched::new(&home, "busy").count();
+    let name = home.ok(&["vm", "snapshot", "busy"]);
+    assert!(kept(&home).contains(&name.trim().to_owned()));
+    home.ok(&["vm", "stop", "busy"]);
+    let written = fs::read(&disk).expect("the disk that was asked for");
+    let line = written.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line: u64 = String::from_utf8_lossy(line).parse().expect("a number");
+    assert!(line >= last, "{line} on the disk, {last} on the console");
+
+    // In the foreground, nothing of it is kept.
+    let mut session = home
+        .hull(&["vm", "restore", "--name", "front", name.trim()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("hull");
+    Printed::of(session.stdout.take().expect("its output")).expect("count ");
+    assert_eq!(listed(&home, "front").expect("the VM")["State"], "running");
+    session.kill().expect("the session");
+    let _ = session.wait();
+    eventually("the VM to end with its terminal", || listed(&home, "front").is_none());
+    home.ok(&["vm", "rm", "busy"]);
+    assert_eq!(home.ok(&["vm", "ls", "--json"]), "");
+    home.await_quiet();
+}
+
+#[test]
+fn a_terminal_is_the_console_before_and_after() {
+    let Some(home) = home("a_terminal_is_the_console_before_and_after") else { return };
+    let path = home.folder.path().join("busy.toml");
+    let file = fs::read_to_string(&path).expect("the file").replace("init=/init", "init=/bin/sh quiet");
+    fs::write(&path, file).expect("the file");
+    let mut front = Terminal::start(home.hull(&["vm", "run", path.to_str().expect("a path")]));
+    front.expect("# ");
+    front.type_in("kept=$((40+2)); echo is $kept\n");
+    front.expect("is 42");
+    // In the foreground it has a name, too.
+    assert_eq!(home.ok(&["vm", "snapshot", "busy", "shell"]), "shell\n");
+    front.type_in("echo still $kept\n");
+    front.expect("still 42");
+
+    assert_eq!(home.ok(&["vm", "restore", "-d", "--name", "again", "shell"]), "again\n");
+    let mut again = Terminal::start(home.hull(&["vm", "console", "again"]));
+    again.type_in("echo and $kept\n");
+    again.expect("and 42");
+    assert!(!again.is_cooked());
+    // Ctrl-A X leaves a console, and ends a VM in the foreground.
+    again.type_in("\u{1}x");
+    assert_eq!(code(&mut again.child), Some(0));
+    assert!(again.is_cooked());
+    assert_eq!(listed(&home, "again").expect("the VM")["State"], "running");
+    front.type_in("\u{1}x");
+    assert_eq!(code(&mut front.child), Some(0));
+    assert!(listed(&home, "busy").is_none());
+
+    // The end of its guest is the end of the VM, of which what it said last is kept.
+    let mut again = Terminal::start(home.hull(&["vm", "console", "again"]));
+    again.type_in("exit\n");
+    eventually("the VM to end", || listed(&home, "again").expect("the VM")["State"] == "exited");
+    let _ = code(&mut again.child);
+    let refusal = home.fails(1, &["vm", "console", "again"]);
+    let said = refusal.trim().rsplit(' ').next().expect("a path");
+    assert!(fs::read_to_string(said).expect("its last words").contains("and 42"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_leaves_nothing() {
+    let Some(home) = home("what_cannot_be_is_refused_and_leaves_nothing") else { return };
+    let refused = |arguments: &[&str], said: &[&str]| {
+        let errors = home.fails(1, &[&["vm"], arguments].concat());
+        assert!(said.iter().all(|part| errors.contains(part)), "{arguments:?}: {errors}");
+    };
+    refused(&["snapshot", "busy"], &["no VM busy"]);
+    refused(&["restore", "one"], &["no snapshot one"]);
+    boot(&home);
+    let file = home.folder.path().join("busy.toml");
+    refused(&["run", file.to_str().expect("a path")], &["VM busy runs", "hull vm stop busy"]);
+    refused(&["rm", "busy"], &["VM busy runs"]);
+
+    // While one is taken, another is not. The VMM cannot answer the first before it is let go.
+    let vmm = home.find("vmm").expect("the VMM");
+    kill_process(vmm, Signal::STOP).expect("the VMM");
+    let taking = |name: &str| home.hull(&["vm", "snapshot", "busy", name]).stdout(Stdio::piped()).spawn();
+    let mut first = taking("one").expect("hull");
+    eventually("the first to begin", || kept(&home) == [".new-one"]);
+    // Whether the keeper was asked already is seen by what it says to the second.
+    eventually("the second to be refused", || {
+        let output = home.hull(&["vm", "snapshot", "busy", "two"]).stderr(Stdio::piped()).spawn();
+        let mut second = output.expect("hull");
+        std::thread::sleep(Duration::from_millis(300));
+        let over = second.try_wait().expect("hull").is_some();
+        let _ = second.kill();
+        let errors = Printed::of(second.stderr.take().expect("its errors")).rest();
+        let _ = second.wait();
+        over && errors.contains("another command takes a snapshot of VM busy")
+    });
+    // One that is killed leaves nothing, and lets the VM go on.
+    first.kill().expect("the first");
+    let _ = first.wait();
+    kill_process(vmm, Signal::CONT).expect("the VMM");
+    Watched::new(&home, "busy").count();
+    eventually("the keeper to be free", || home.run(&["vm", "snapshot", "busy", "three"]).status.success());
+    assert_eq!(kept(&home), ["three"]);
+    refused(&["snapshot", "busy", "three"], &["a snapshot three already", "hull vm snapshots rm three"]);
+    assert_eq!(kept(&home), ["three"]);
+
+    no_space(&home);
+    refused(&["restore", "three"], &["VM busy runs", "--name"]);
+    home.ok(&["vm", "stop", "busy"]);
+    refused(&["snapshot", "busy"], &["does not run"]);
+
+    // Disks that are not what they were.
+    let (disk, moved) = (home.folder.path().join("root.img"), home.folder.path().join("moved.img"));
+    let refused_with = |set: String, said: &[&str]| refused(&["restore", "-d", "--set", &set, "three"], said);
+    fs::rename(&disk, &moved).expect("the disk");
+    refused(&["restore", "three"], &["root.img", "is gone", "--set disk0="]);
+    fs::write(&disk, "another").expect("a disk");
+    refused(&["restore", "three"], &["root.img", "has changed"]);
+    refused_with("disk7=/x".to_owned(), &["no disk7"]);
+    refused_with(format!("disk1={}", disk.display()), &["is there already"]);
+    assert!(listed(&home, "busy").is_none(), "what was refused left a VM");
+    let set = format!("disk0={}", moved.display());
+    home.ok(&["vm", "restore", "-d", "--set", &set, "three"]);
+    // Twice is once too often under one name, and as often as is wanted under others.
+    refused_with(set.clone(), &["VM busy runs", "--name"]);
+    home.ok(&["vm", "restore", "-d", "--name", "other", "--set", &set, "three"]);
+    Watched::new(&home, "busy").count();
+    Watched::new(&home, "other").count();
+    home.ok(&["vm", "rm", "-f", "busy", "other"]);
+
+    // A snapshot of a later hull, and a CPU that can more than this one.
+    let about = snapshots(&home).join("three/about");
+    reseal(&about, |about| about["version"] = json!(2));
+    refused(&["restore", "three"], &["three", "format 2"]);
+    reseal(&about, |about| about["version"] = json!(1));
+    let vm = snapshots(&home).join("three/vm");
+    let pristine = State::read(&vm);
+    pristine.clone().write(&vm, &about, |state| state["cpu"] = json!("Cyrix 0x1"));
+    refused(&["restore", "-d", "--set", &set, "three"], &["CPU Cyrix"]);
+    pristine.clone().write(&vm, &about, |state| {
+        // A leaf is written as the bytes that KVM has it in: function, index, flags, EAX and so on.
+        let leaves = state["vcpus"][0]["cpuid"].as_array_mut().expect("leaves");
+        let of_kvm = |leaf: &&mut Value| (0..4).all(|at| leaf[at] == 0x4000_0001u32.to_le_bytes()[at]);
+        let leaf = leaves.iter_mut().find(of_kvm).expect("KVM's features");
+        leaf[14] = json!(leaf[14].as_u64().expect("a byte") | 1 << 4);
+    });
+    refused(&["restore", "-d", "--set", &set, "three"], &["lacks", "CPUID 0x40000001.0 Eax bit 20"]);
+    pristine.write(&vm, &about, |_| {});
+    home.ok(&["vm", "restore", "-d", "--set", &set, "three"]);
+    home.ok(&["vm", "rm", "-f", "busy"]);
+
+    assert_eq!(home.ok(&["vm", "snapshots", "rm", "three"]), "three\n");
+    refused(&["snapshots", "rm", "three"], &["no snapshot three"]);
+    assert_eq!(kept(&home), [""; 0]);
+    home.await_quiet();
+}
+
+/// A snapshot on a file system that is full: by a command that sees another one where snapshots are.
+fn no_space(home: &Home) {
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && \"$@\"; code=$?; ls -A \"$0\" >&2; exit $code";
+    let taking = home.hull(&["vm", "snapshot", "busy"]);
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script]).arg(snapshots(home)).arg(taking.get_program());
+    command.args(taking.get_args());
+    for (name, value) in taking.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let possible = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "t", "/mnt"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        common::skip("no_space", "no file system can be mounted in a user namespace here");
+        return;
+    }
+    let output = command.output().expect("unshare");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("No space left") && errors.contains("bytes left; free some"), "{errors}");
+    assert!(!errors.contains(".new-"), "{errors}");
+    Watched::new(home, "busy").count();
+}
+
+/// Changes the JSON of an `about`, and seals it again.
+fn reseal(path: &Path, change: impl FnOnce(&mut Value)) {
+    let sealed = fs::read_to_string(path).expect("what is known of the snapshot");
+    let mut about = serde_json::from_str(sealed.lines().next().expect("a line")).expect("JSON");
+    change(&mut about);
+    let text = about.to_string();
+    fs::write(path, format!("{text}\n{}\n", hex::encode(Sha256::digest(&text)))).expect("a file");
+}
+
+/// The state in a snapshot's file.
+#[derive(Clone)]
+struct State {
+    offset: u64,
+    value: Value,
+}
+
+impl State {
+    fn read(path: &Path) -> Self {
+        let file = File::open(path).expect("the snapshot");
+        let number = |at| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at).expect("the header");
+            u64::from_le_bytes(bytes)
+        };
+        let (offset, length) = (number(12), number(20));
+        let mut text = vec![0; length as usize];
+        file.read_exact_at(&mut text, offset).expect("the state");
+        Self { offset, value: serde_json::from_slice(&text).expect("JSON") }
+    }
+
+    /// Puts it back, with something changed and all sums right.
+    fn write(mut self, path: &Path, about: &Path, change: impl FnOnce(&mut Value)) {
+        change(&mut self.value);
+        let text = self.value.to_string();
+        let file = File::options().write(true).open(path).expect("the snapshot");
+        file.set_len(self.offset + text.len() as u64).expect("the file");
+        file.write_all_at(text.as_bytes(), self.offset).expect("the state");
+        file.write_all_at(&(text.len() as u64).to_le_bytes(), 20).expect("the header");
+        file.write_all_at(&Sha256::digest(&text), 28).expect("the header");
+        reseal(about, |about| about["state"] = json!(hex::encode(Sha256::digest(&text))));
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+/// Lets a VM go on from what may be wrong with a snapshot: it is refused in words, or goes on, or its guest breaks, but
+/// hull does not. Whether it was refused.
+fn try_restore(home: &Home, what: &str) -> bool {
+    let output = home.run(&["vm", "restore", "-d", "--name", "tried", "hurt"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains("panicked"), "{what}: {errors}");
+    if !output.status.success() {
+        assert!(output.status.code() == Some(1) && errors.starts_with("hull: "), "{what}: {errors}");
+        return true;
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    home.run(&["vm", "stop", "tried"]);
+    let vm = listed(home, "tried").expect("the VM");
+    let reason = vm["Reason"].as_str().expect("a reason");
+    assert!(!reason.contains("without a word") && !reason.contains("keeper"), "{what}: {reason}");
+    home.ok(&["vm", "rm", "tried"]);
+    false
+}
+
+#[test]
+fn whatever_is_wrong_with_a_snapshot_is_refused_or_contained() {
+    let Some(home) = home("whatever_is_wrong_with_a_snapshot_is_refused_or_contained") else { return };
+    boot(&home);
+    home.ok(&["vm", "snapshot", "--stop", "busy", "hurt"]);
+    let folder = snapshots(&home).join("hurt");
+    let (vm, about) = (folder.join("vm"), folder.join("about"));
+    let pristine = State::read(&vm);
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+
+    // A bit anywhere: in the header, the state, the memory, what is known of it, the copy of the disk.
+    let count = if soak() { 1000 } else { 40 };
+    for _ in 0..count {
+        let header = 60;
+        let length = fs::metadata(&vm).expect("the snapshot").len();
+        let (path, range, checked) = match numbers.next(5) {
+            0 => (vm.clone(), 0..header, true),
+            1 => (vm.clone(), pristine.offset..length, true),
+            2 => (about.clone(), 0..fs::metadata(&about).expect("a file").len(), true),
+            3 => (folder.join("disk1.img"), 0..4096, false),
+            _ => (vm.clone(), 4096..pristine.offset, false),
+        };
+        let (at, bit) = (range.start + numbers.next(range.end - range.start), numbers.next(8));
+        let what = format!("bit {bit} of byte {at} in {}", path.display());
+        flip(&path, at, bit);
+        let refused = try_restore(&home, &what);
+        assert!(refused || !checked, "{what} was not seen");
+        let verified = home.run(&["vm", "snapshots", "verify", "hurt"]).status.success();
+        assert!(!verified, "{what} was not seen by a look at all of it");
+        flip(&path, at, bit);
+    }
+    assert!(home.run(&["vm", "snapshots", "verify", "hurt"]).status.success());
+    let errors = {
+        flip(&vm, 0x10_0000, 0);
+        let errors = home.fails(1, &["vm", "restore", "--verify", "hurt"]);
+        flip(&vm, 0x10_0000, 0);
+        errors
+    };
+    assert!(errors.contains("the memory is damaged"), "{errors}");
+
+    // Cut short anywhere.
+    let whole = fs::read(&vm).expect("the snapshot");
+    for _ in 0..10 {
+        let length = numbers.next(whole.len() as u64);
+        File::options().write(true).open(&vm).and_then(|file| file.set_len(length)).expect("the snapshot");
+        assert!(try_restore(&home, &format!("{length} bytes of it")));
+    }
+    fs::write(&vm, &whole).expect("the snapshot");
+
+    // Rubbish that is vouched for: by somebody who writes snapshots.
+    for _ in 0..count {
+        let mut what = String::new();
+        pristine.clone().write(&vm, &about, |state| what = hurt(state, &mut numbers));
+        try_restore(&home, &what);
+    }
+    // The addresses of rings in particular.
+    for (device, queue) in [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)] {
+        for field in ["descriptors", "available", "used"] {
+            for value in [1u64, 0x0400_0000 - 2, 0x0400_0000, 1 << 40, u64::MAX - 15] {
+                let mut ready = false;
+                pristine.clone().write(&vm, &about, |state| {
+                    let queue = &mut state["devices"][device]["queues"][queue];
+                    ready = queue["ready"] == true;
+                    queue[field] = json!(value);
+                });
+                let what = format!("{field} of queue {queue} of device {device} at {value:#x}");
+                assert!(try_restore(&home, &what) || !ready, "{what} was not refused");
+            }
+        }
+    }
+    home.ok(&["vm", "rm", "busy"]);
+    home.await_quiet();
+}
+
+fn flip(path: &Path, at: u64, bit: u64) {
+    let file = File::options().read(true).write(true).open(path).expect("a file");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 1 << bit], at).expect("a byte");
+}
+
+/// Changes something in a state, anywhere; says what.
+fn hurt(state: &mut Value, numbers: &mut Numbers) -> String {
+    let mut path = String::new();
+    loop {
+        let step = match state.pointer(&path).expect("a value") {
+            Value::Object(fields) if !fields.is_empty() => {
+                fields.keys().nth(numbers.next(fields.len() as u64) as usize).expect("a field").clone()
+            }
+            Value::Array(items) if !items.is_empty() && numbers.next(8) != 0 => {
+                numbers.next(items.len() as u64).to_string()
+            }
+            _ => break,
+        };
+        path += &format!("/{step}");
+    }
+    let value = state.pointer_mut(&path).expect("a value");
+    let number = value.as_u64().unwrap_or_default();
+    match value {
+        Value::Array(items) => items.truncate(numbers.next(items.len() as u64 + 1) as usize),
+        Value::Bool(value) => *value = !*value,
+        Value::String(text) => *text = "x".repeat(numbers.next(100) as usize),
+        _ => {
+            *value = match numbers.next(5) {
+                0 => json!(0),
+                1 => json!(number ^ 1 << numbers.next(32)),
+                2 => json!(u32::MAX),
+                3 => json!(u64::MAX - numbers.next(4096)),
+                _ => json!(numbers.next(256)),
+            }
+        }
+    }
+    format!("{path} = {value}")
+}
