@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hull_protocol::{Container as Request, Process, ProcessId};
 use rustix::{
     fd::{AsFd, BorrowedFd, RawFd},
-    fs::{Gid, Mode, OFlags, ResolveFlags, Uid, openat2},
+    fs::{Gid, Uid},
     io,
     mount::MountFlags,
 };
@@ -13,6 +13,7 @@ use rustix::{
 use crate::{
     cgroup::Cgroup,
     failure::{Failure, text},
+    inside,
     layers::Layers,
     mounts, process,
     rootfs::Root,
@@ -90,25 +91,20 @@ pub fn resolve_user(root: BorrowedFd<'_>, wanted: &str) -> Result<User, Failure>
     user::resolve(wanted, &read_inside(root, "etc/passwd"), &read_inside(root, "etc/group"))
 }
 
-/// A small file of the container, empty if it is not there. The path is resolved by the kernel inside the root, whatever
-/// links the image has.
+/// A small file of the container, empty if it is not there.
 fn read_inside(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
     const PIECE: usize = 4096;
-    let read = || -> io::Result<Vec<u8>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-        let mut bytes = Vec::new();
-        loop {
-            let length = bytes.len();
-            bytes.resize(length + PIECE, 0);
-            let count = io::read(&file, &mut bytes[length..])?;
-            bytes.truncate(length + count);
-            if count < PIECE || bytes.len() >= user::LONGEST_FILE {
-                return Ok(bytes);
-            }
+    let Some(file) = inside::open(root, path) else { return Vec::new() };
+    let mut bytes = Vec::new();
+    loop {
+        let length = bytes.len();
+        bytes.resize(length + PIECE, 0);
+        let Ok(count) = io::read(&file, &mut bytes[length..]) else { return Vec::new() };
+        bytes.truncate(length + count);
+        if count < PIECE || bytes.len() >= user::LONGEST_FILE {
+            return bytes;
         }
-    };
-    read().unwrap_or_default()
+    }
 }
 
 /// The steps of the first process, from an empty container of the right kind to the program.

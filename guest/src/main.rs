@@ -27,6 +27,7 @@ mod control;
 mod failure;
 mod host;
 mod init;
+mod inside;
 mod layers;
 mod mounts;
 mod parked;

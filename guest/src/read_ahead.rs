@@ -5,20 +5,29 @@ use std::collections::{HashSet, VecDeque};
 
 use object::{
     Endianness,
-    elf::{DT_NEEDED, FileHeader64},
+    elf::{DT_NEEDED, DT_STRTAB, FileHeader64, PT_DYNAMIC, PT_INTERP},
     read::elf::{Dyn, FileHeader, ProgramHeader},
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2},
+    fs::fstat,
     mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap},
 };
+
+use crate::inside;
 
 /// Files are read ahead as long as they have no more bytes than this together.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// So many files, at most.
 const MOST_FILES: usize = 64;
+
+/// Program headers, and entries of a dynamic section, that are looked at.
+const MOST_SEGMENTS: usize = 64;
+const MOST_ENTRIES: usize = 512;
+
+/// `PATH_MAX`.
+const LONGEST_PATH: usize = 4096;
 
 /// Where libraries are in the images there are. What a program says of its own (`DT_RUNPATH`) is not followed: a file that was not
 /// found is only read later.
@@ -57,13 +66,11 @@ pub fn program(root: BorrowedFd<'_>, candidates: &[String]) {
 
 /// Reads a file and gives what it needs: paths, and names of libraries. `None` if it is not there.
 fn file(root: BorrowedFd<'_>, path: &str, budget: &mut u64) -> Option<Vec<String>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
-    let status = fstat(&file).ok()?;
-    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-        return None;
+    let file = inside::open(root, path)?;
+    let length = u64::try_from(fstat(&file).ok()?.st_size).ok()?.min(*budget);
+    if length == 0 {
+        return Some(Vec::new());
     }
-    let length = u64::try_from(status.st_size).ok().filter(|length| (1..=*budget).contains(length))?;
     *budget -= length;
     with_content(file.as_fd(), length as usize, needs)
 }
@@ -93,34 +100,37 @@ fn parse(content: &[u8]) -> object::read::Result<Vec<String>> {
     let header = FileHeader64::<Endianness>::parse(content)?;
     let endian = header.endian()?;
     let segments = header.program_headers(endian, content)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Real programs have a dozen; of what there may be only one, the first counts.
+    let segments = &segments[..segments.len().min(MOST_SEGMENTS)];
+    let first = |kind| segments.iter().find(|segment| segment.p_type(endian) == kind);
     let mut needed = Vec::new();
-    for segment in segments {
-        if let Some(interpreter) = segment.interpreter(endian, content)? {
-            needed.push(text(interpreter));
-        }
-        let Some(entries) = segment.dynamic(endian, content)? else { continue };
-        let value = |tag| {
-            entries.iter().find(|entry| entry.tag32(endian) == Some(tag)).map(|entry| entry.d_val(endian))
-        };
-        let Some(strings) = value(object::elf::DT_STRTAB) else { continue };
-        for entry in entries.iter().filter(|entry| entry.tag32(endian) == Some(DT_NEEDED)).take(MOST_FILES) {
-            let address = strings.wrapping_add(entry.d_val(endian));
-            // A name is no longer than this (NAME_MAX).
-            let name = segments.iter().find_map(|segment| {
-                let data = segment.data_range(endian, content, address, 1).ok()??;
-                let start = data.as_ptr() as usize - content.as_ptr() as usize;
-                content
-                    .get(start..)?
-                    .iter()
-                    .take(256)
-                    .position(|byte| *byte == 0)
-                    .map(|end| &content[start..start + end])
-            });
-            needed.extend(name.filter(|name| !name.is_empty()).map(text));
-        }
+    if let Some(segment) = first(PT_INTERP) {
+        needed.extend(segment.interpreter(endian, content)?.and_then(name));
+    }
+    let Some(segment) = first(PT_DYNAMIC) else { return Ok(needed) };
+    let entries = segment.dynamic(endian, content)?.unwrap_or_default();
+    let entries = &entries[..entries.len().min(MOST_ENTRIES)];
+    let with_tag = |tag| {
+        let those = entries.iter().filter(move |entry| entry.tag32(endian) == Some(tag));
+        those.map(|entry| entry.d_val(endian))
+    };
+    let Some(strings) = with_tag(DT_STRTAB).next() else { return Ok(needed) };
+    for offset in with_tag(DT_NEEDED).take(MOST_FILES) {
+        let address = strings.wrapping_add(offset);
+        // From there to the segment's end.
+        let text = segments.iter().find_map(|segment| {
+            let (start, bytes) = (segment.p_vaddr(endian), segment.data(endian, content).ok()?);
+            bytes.get(usize::try_from(address.checked_sub(start)?).ok()?..)
+        });
+        needed.extend(text.and_then(|text| text.split(|byte| *byte == 0).next()).and_then(name));
     }
     Ok(needed)
+}
+
+/// A path or a name, unless it is empty or longer than any.
+fn name(bytes: &[u8]) -> Option<String> {
+    let fits = (1..LONGEST_PATH).contains(&bytes.len());
+    fits.then(|| String::from_utf8_lossy(bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What N idle containers cost together: what each has for itself, and what the host has less for each that is there.
 
 use std::{
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -46,6 +47,8 @@ pub struct Step {
     pub unshared_each: f64,
     /// The same with their part of what is shared.
     pub proportional_each: f64,
+    /// All that is mapped and present, the mean.
+    pub resident_each: f64,
     /// Bytes that the host has left.
     pub available: u64,
 }
@@ -101,6 +104,8 @@ impl Containers {
     fn start(mut self, plan: &Plan) -> anyhow::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.args(["run", "--rm", "--detach"]).args(&plan.options).arg(&plan.image).args(&plan.command);
+        // Ctrl-C is for this process, which knows what to kill then.
+        command.process_group(0);
         let output =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).output().context("cannot run hull")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -116,7 +121,7 @@ impl Containers {
 
     fn measure(&self) -> anyhow::Result<Step> {
         let available = available_memory()?;
-        let (mut unshared, mut proportional) = (0, 0);
+        let (mut unshared, mut proportional, mut resident) = (0, 0, 0);
         let store = Store::open()?;
         for id in &self.0 {
             let state = store.find(id)?.state()?;
@@ -124,12 +129,14 @@ impl Containers {
             let memory = Usage::of_keeper(state.keeper_pid).context("cannot measure a keeper")?.memory;
             unshared += memory.unshared;
             proportional += memory.proportional;
+            resident += memory.resident;
         }
         let each = |sum: u64| sum as f64 / self.0.len().max(1) as f64;
         Ok(Step {
             containers: self.0.len(),
             unshared_each: each(unshared),
             proportional_each: each(proportional),
+            resident_each: each(resident),
             available,
         })
     }

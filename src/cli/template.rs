@@ -71,7 +71,7 @@ impl Verb {
                 };
                 let image = build.image.as_deref().map(find).transpose()?;
                 let image = build.image.as_deref().zip(image.as_ref());
-                let purpose = Purpose::in_advance(&host_config, image)?;
+                let purpose = Purpose::of(&host_config, image)?;
                 println!("{}", templates.get(&purpose)?.id);
             }
             Verb::Rm(rm) => {
@@ -82,9 +82,8 @@ impl Verb {
             }
             Verb::Prune => {
                 let mut freed = 0;
-                for (about, bytes) in templates.list()? {
-                    templates.remove(&about.id)?;
-                    println!("{}", about.id);
+                for (id, bytes) in templates.prune()? {
+                    println!("{id}");
                     freed += bytes;
                 }
                 println!("Total reclaimed space: {}", size::human(freed));
@@ -96,7 +95,10 @@ impl Verb {
 
 /// The image with this name.
 fn find(name: &str) -> anyhow::Result<image::Image> {
-    Ok(image::Store::open()?.find(name)?.ok_or_else(|| image::Error::NotFound(name.to_owned()))?)
+    let image = image::Store::open()?.find(name)?.ok_or_else(|| image::Error::NotFound(name.to_owned()))?;
+    // A layer that is missing is made again.
+    image.open_layers()?;
+    Ok(image)
 }
 
 impl Ls {

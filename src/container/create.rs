@@ -94,7 +94,7 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
 }
 
 /// Fills what is unset from the image, as Docker's engine does.
-pub(super) fn with_image(mut config: Config, image: &ImageConfiguration) -> Result<Config> {
+fn with_image(mut config: Config, image: &ImageConfiguration) -> Result<Config> {
     let Some(image) = image.config() else { return Ok(config) };
     if config.user.is_empty() {
         config.user = image.user().clone().unwrap_or_default();

@@ -5,7 +5,6 @@ use std::{
     fs::File,
     io,
     os::fd::{OwnedFd, RawFd},
-    time::Duration,
 };
 
 use hull_arch::quirks::Quirks;
@@ -14,7 +13,7 @@ use super::{
     ContainerId, Description, Error, Result, disk,
     machine::{Machine, Parts, machine},
     process, signal,
-    sizing::Host,
+    sizing::{Host, boot_limit},
     state::{Folder, Lock, State, Status, Store},
     template::{Purpose, Template, Templates},
 };
@@ -34,9 +33,6 @@ use crate::{
 
 /// Seconds from the stop signal to SIGKILL when nobody says.
 const STOP_TIMEOUT: i64 = 10;
-
-/// Seconds that a guest may take to come up, for hosts that are slower than any should be.
-const BOOT_TIMEOUT_VARIABLE: &str = "HULL_BOOT_TIMEOUT";
 
 /// What the keeper's command line says.
 #[derive(Debug)]
@@ -89,12 +85,6 @@ fn limits() -> Limits {
     limits
 }
 
-/// How long a guest may take to come up.
-pub fn boot_limit() -> Duration {
-    let seconds = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
-    seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
-}
-
 /// Everything that a keeper needs, opened.
 struct Prepared {
     task: Task,
@@ -115,10 +105,10 @@ impl Prepared {
             self.console,
         ) {
             Ok(vmm) => {
-                // While the guest comes up there is time for what commands that were killed left behind, and for the next container.
+                // While the guest comes up there is time for what commands that were killed left behind.
                 let _ = record.store.sweep();
                 if let Some(template) = self.template {
-                    template.leave_spare();
+                    let _ = record.template.set(template);
                 }
                 let doors = Doors {
                     listener: Some(self.listener),
@@ -144,7 +134,7 @@ struct Recorder {
     description: Description,
     state: State,
     /// What its VM goes on from, if it does.
-    template: OnceCell<String>,
+    template: OnceCell<Template>,
     /// Held until the record is complete.
     _lock: Lock,
 }
@@ -161,7 +151,7 @@ impl Recorder {
         let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
         let size = Host::this().vm_size(&description.host_config)?;
         let purpose = template
-            .then(|| Purpose::of(&description.config, &description.host_config, &image))
+            .then(|| Purpose::of(&description.host_config, Some((&description.config.image, &image))))
             .transpose()?;
         let (data_disk, template) = self.data_disk(purpose.as_ref())?;
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
@@ -198,10 +188,7 @@ impl Recorder {
         let template = purpose
             .and_then(|purpose| templates.find(purpose).or_else(|| templates.find(&purpose.any_image())));
         match &template {
-            Some(template) => {
-                let _ = self.template.set(template.id.clone());
-                template.make_disk(&path)?;
-            }
+            Some(template) => template.make_disk(&path)?,
             None => {
                 let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
                 disk::make(&empty.map_err(Error::missing)?, &path)?;
@@ -232,6 +219,9 @@ impl Recorder {
 
 impl Record for Recorder {
     fn started(&mut self) {
+        if let Some(template) = self.template.take() {
+            template.leave_spare();
+        }
         self.state = State {
             status: Status::Running,
             started_at: timestamp::now(),
@@ -257,7 +247,7 @@ impl Record for Recorder {
         self.state.error = ending.error().unwrap_or_default().to_owned();
         if let (Some(template), 0, 125) = (self.template.get(), outcome.timings.hello_ns, ending.code()) {
             // The next container is not to fail of it too. (Nothing of this one has run: its disk is as good as none.)
-            let _ = Templates::open().remove(template);
+            let _ = Templates::open().remove(&template.id);
             let _ = std::fs::remove_file(self.folder.file("data.img"));
         }
         match ending {

@@ -1,4 +1,6 @@
-//! How large a VM a container gets, and what may be asked for.
+//! How large a VM a container gets, what may be asked for, and how long it may take to come up.
+
+use std::time::Duration;
 
 use hull_arch::quirks::Quirks;
 
@@ -6,7 +8,7 @@ use super::{
     HostConfig,
     error::{Error, Result},
 };
-use crate::config::Size;
+use crate::{config::Size, vm::keeper::Limits};
 
 /// Memory of a VM whose container has no limit, or a lower one that this serves as well.
 const DEFAULT_MEMORY: u64 = 512 * Size::MIB;
@@ -18,6 +20,15 @@ const LEAST_MEMORY: u64 = 128 * Size::MIB;
 const GRANULE: u64 = 2 * Size::MIB;
 /// Docker's least limit.
 const LEAST_LIMIT: u64 = 6 * Size::MIB;
+
+/// Seconds that a guest may take to come up, for hosts that are slower than any should be.
+const BOOT_TIMEOUT_VARIABLE: &str = "HULL_BOOT_TIMEOUT";
+
+/// How long a guest may take to come up.
+pub fn boot_limit() -> Duration {
+    let seconds = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
+    seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
+}
 
 /// The size of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

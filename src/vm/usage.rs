@@ -33,8 +33,11 @@ impl Usage {
     pub fn of_keeper(pid: u32) -> io::Result<Self> {
         let mut usage = Self::of_process(pid)?;
         for child in children(pid)? {
-            // One that has just ended takes nothing.
-            let Ok(other) = Self::of_process(child) else { continue };
+            let other = match Self::of_process(child) {
+                // One that has just ended takes nothing.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
+                other => other?,
+            };
             usage.memory.unshared += other.memory.unshared;
             usage.memory.proportional += other.memory.proportional;
             usage.memory.resident += other.memory.resident;

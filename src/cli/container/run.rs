@@ -18,10 +18,11 @@ use super::{
 use crate::{
     cli::{image, terminal},
     container::{
-        self, ContainerId, Created, Error, Result,
+        self, ContainerId, Created, Error, HostConfig, Result,
         state::{Status, Store},
         template::{Purpose, Templates},
     },
+    image::Image,
     vm::control::KeeperMessage,
     vmm::{
         channel::{Channel, Received},
@@ -74,15 +75,15 @@ impl Run {
         let image = image::obtain(self.options.image(), self.options.pull.into(), self.options.quiet)?;
         let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
+        if !self.no_template {
+            prepare_template(&request.host_config, &request.config.image, &image)?;
+        }
         let Created { folder, description, lock } =
             container::create(&store, &image, request, Status::Starting)?;
         if let Some(file) = id_file {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
-        if !self.no_template {
-            prepare_template(&Purpose::of(&description.config, &description.host_config, &image)?);
-        }
         let channel = container::start(&folder, lock, tied, !self.no_template)?;
         if self.detach {
             return Ok(match await_start(&channel)? {
@@ -119,16 +120,26 @@ impl Run {
     }
 }
 
-/// Builds the template for this purpose if there is none. Without one the container boots, and if what went wrong here does again,
-/// it says so.
-fn prepare_template(purpose: &Purpose) {
+/// Builds the template for such a container if there is none; without one it boots.
+///
+/// # Errors
+/// When there can be no such container.
+pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<()> {
     let templates = Templates::open();
-    if !templates.has(purpose) {
-        if std::io::stderr().is_terminal() {
-            eprintln!("hull: building template (once)");
-        }
-        let _ = templates.get(purpose);
+    let purpose = Purpose::of(host_config, Some((name, image)))?;
+    if templates.has(&purpose) {
+        return Ok(());
     }
+    if std::io::stderr().is_terminal() {
+        eprintln!("hull: building template (once)");
+    }
+    let layers = image.open_layers().map(drop).map_err(Error::from);
+    match layers.and_then(|()| templates.get(&purpose)) {
+        // What is missing the keeper misses, too.
+        Ok(_) | Err(Error::Missing(_)) => {}
+        Err(error) => eprintln!("hull: booting, since there is no template: {error}"),
+    }
+    Ok(())
 }
 
 /// The file of `--cidfile`. It must not have been there; dropped before it is written, it is gone again.

@@ -8,10 +8,13 @@ use super::{
     detach::DetachKeys,
     for_each,
     options::Attached,
-    run::await_start,
+    run::{await_start, prepare_template},
     session::{self, End, Wish},
 };
-use crate::container::{Error, Result, action, state::Store};
+use crate::{
+    container::{Description, Error, Result, action, state::Store},
+    image,
+};
 
 /// Start containers that do not run
 #[derive(Debug, Args)]
@@ -40,6 +43,7 @@ impl Start {
             return Ok(self.attached(container)?);
         }
         for_each(&self.containers, |store, container| {
+            prepare(store, container)?;
             if let Some(channel) = action::restart(store, container, false)? {
                 await_start(&channel)?.map_err(|(_, message)| Error::Conflict(message))?;
             }
@@ -51,6 +55,7 @@ impl Start {
         let store = Store::open()?;
         let folder = store.find(container)?;
         let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
+        prepare(&store, container)?;
         let channel = match action::restart(&store, container, false)? {
             Some(channel) => channel,
             None => action::connect(&store, &folder)?.ok_or_else(|| Error::NotRunning(folder.id.clone()))?,
@@ -66,5 +71,17 @@ impl Start {
             End::Exited { code, .. } => Ok(ExitCode::from(code)),
             End::Detached => Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+/// Builds the template for a container that was never started. One that was has a disk that fits none.
+fn prepare(store: &Store, container: &str) -> Result<()> {
+    let folder = store.find(container)?;
+    let description = folder.description()?.filter(|_| !folder.file("data.img").exists());
+    let Some(Description { image, host_config, config, .. }) = description else { return Ok(()) };
+    match image::Store::open()?.find(&image.to_string())? {
+        Some(image) => prepare_template(&host_config, &config.image, &image),
+        // The keeper says so.
+        None => Ok(()),
     }
 }

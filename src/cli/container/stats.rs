@@ -15,7 +15,7 @@ use crate::{
     cli::{image::size::human, table},
     config::Size,
     container::{
-        Description, Host, Result,
+        Description, Error, Host, Result,
         state::{Folder, Status, Store},
     },
     vm::usage::Usage,
@@ -26,8 +26,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Show what running containers take of the host
 ///
-/// MEM USAGE is what the VM's processes hold, with their part of what VMs share (PSS); UNSHARED is what would be free if
-/// this container ended (USS).
+/// MEM USAGE is what the VM's processes hold, with their part of what VMs share (PSS), LIMIT the memory of the VM;
+/// UNSHARED is what would be free if this container ended (USS).
 #[derive(Debug, Args)]
 pub struct Stats {
     /// Print one table and end
@@ -59,7 +59,10 @@ impl Stats {
         let store = Store::open()?;
         // A container that is named must be there; one that ends meanwhile is left out.
         for name in &self.containers {
-            store.find(name)?;
+            let folder = store.find(name)?;
+            if folder.state()?.status != Status::Running {
+                return Err(Error::NotRunning(folder.id.clone()).into());
+            }
         }
         let mut before = HashMap::new();
         self.read(&store, &mut before)?;

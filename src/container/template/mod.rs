@@ -8,7 +8,7 @@
 //!     about.json
 //! ```
 //! There is one for each size of a VM, which is booted, and one for each image that runs in it, which goes on from that: the layers
-//! are mounted, the root is put together, and the program's pages are in memory. Nothing of a container is in either.
+//! are mounted, the root is put together, and the program's pages are in memory. Nothing of any container is in either.
 //!
 //! A template whose inputs changed, the host's boot among them, is never found again, and makes way for the next that is
 //! built. The state in a snapshot has a checksum; the memory has none, for it is never read as a whole.
@@ -19,12 +19,13 @@ mod purpose;
 use std::{
     fs::{self, File},
     io::ErrorKind,
+    os::fd::{AsRawFd, OwnedFd},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 
 pub use self::purpose::{AtHand, Purpose};
@@ -39,6 +40,8 @@ use crate::{assets::Assets, folders, vm::timestamp, vmm::snapshot};
 
 /// Name of a copy of the data disk in a template's folder.
 const SPARE: &str = "spare.img";
+/// A copy is not made where there is less room than this, in bytes.
+const SPARE_ROOM: u64 = 256 << 20;
 /// Templates that one hull keeps.
 const MOST: usize = 16;
 /// For `utimensat`: whatever the time is.
@@ -59,7 +62,9 @@ pub struct Template {
     pub snapshot: File,
     /// Its data disk.
     pub data_disk: File,
-    folder: PathBuf,
+    /// Held open: another may have its name by the time it is used.
+    folder: OwnedFd,
+    lock: PathBuf,
 }
 
 impl Template {
@@ -68,18 +73,21 @@ impl Template {
     /// # Errors
     /// When the disk is full.
     pub fn make_disk(&self, path: &Path) -> Result<()> {
-        match fs::rename(self.folder.join(SPARE), path) {
+        match rustix::fs::renameat(&self.folder, SPARE, CWD, path) {
             Ok(()) => Ok(()),
             // There is none, or it is on another file system.
             Err(_) => disk::make(&self.data_disk, path),
         }
     }
 
-    /// Leaves a copy of the data disk for the next container, unless there is one. What goes wrong, the next will see.
+    /// Leaves a copy of the data disk for the next container, unless there is one or the disk is nearly full. What goes wrong, the
+    /// next will see.
     pub fn leave_spare(&self) {
-        let path = self.folder.join(SPARE);
-        if !path.exists()
-            && let Ok(Some(_lock)) = Lock::take(&self.folder.with_extension("lock"), false)
+        let room = rustix::fs::fstatvfs(&self.folder).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(SPARE);
+        if room > SPARE_ROOM
+            && !path.exists()
+            && let Ok(Some(_lock)) = Lock::take(&self.lock, false)
         {
             let _ = disk::make(&self.data_disk, &path);
         }
@@ -132,7 +140,7 @@ impl Templates {
         };
         private(&self.root, true)?;
         self.check_owner()?;
-        let path = self.root.join(format!("{id}.lock"));
+        let path = self.lock_path(&id);
         let _lock = Lock::take(&path, true).map_err(Error::file("cannot lock", &path))?;
         if let Some(template) = self.open_one(&id) {
             return Ok(template);
@@ -140,7 +148,9 @@ impl Templates {
         self.remove_stale(&origin, &inputs);
         let failed = self.root.join(format!("{id}.failed"));
         if recent(&failed) {
-            return Err(Error::Conflict(format!("building the template {id} failed a moment ago")));
+            let why = fs::read_to_string(&failed).unwrap_or_default();
+            let remedy = format!("remove {} to try again", failed.display());
+            return Err(Error::Conflict(format!("a moment ago: {why}; {remedy}")));
         }
         let unfinished = self.root.join(format!(".{id}"));
         remove(&unfinished)?;
@@ -157,8 +167,11 @@ impl Templates {
         });
         if let Err(error) = built {
             let _ = remove(&unfinished);
-            // Whoever waits for the lock, or comes soon, boots instead of trying the same.
-            let _ = fs::write(&failed, error.to_string());
+            // Whoever waits for the lock, or comes soon, boots instead of trying the same. (Where something is missing, that is found
+            // at once.)
+            if !matches!(error, Error::Missing(_)) {
+                let _ = fs::write(&failed, error.to_string());
+            }
             return Err(error);
         }
         self.open_one(&id)
@@ -221,13 +234,41 @@ impl Templates {
                 "no such template: {id}; `hull template ls` shows what there is"
             )));
         }
+        let lock = self.lock_path(id);
+        let _lock = Lock::take(&lock, true).map_err(Error::file("cannot lock", &lock))?;
         remove(&self.root.join(id))
+    }
+
+    /// Removes everything that nobody is just building; gives the ids of templates.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or something cannot be removed.
+    pub fn prune(&self) -> Result<Vec<(String, u64)>> {
+        let mut removed = Vec::new();
+        for (about, bytes) in self.list()? {
+            self.remove(&about.id)?;
+            removed.push((about.id, bytes));
+        }
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.split_once('.')).map(|(id, _)| id);
+            let Some(id) = id.filter(|id| !id.is_empty()) else { continue };
+            if let Ok(Some(_lock)) = Lock::take(&self.lock_path(id), false) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        self.sweep();
+        Ok(removed)
+    }
+
+    fn lock_path(&self, id: &str) -> PathBuf {
+        self.root.join(format!("{id}.lock"))
     }
 
     /// Opens the template with this id. One that a VM could not go on from is removed.
     fn open_one(&self, id: &str) -> Option<Template> {
         let path = self.root.join(id);
-        let folder = File::open(&path).ok()?;
+        let folder = OwnedFd::from(File::open(&path).ok()?);
         self.check_owner().ok()?;
         let open = |name: &str| {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -241,14 +282,14 @@ impl Templates {
         // Where there are too many, those go first that nobody used for long.
         let now = Timestamps { last_access: NOW, last_modification: NOW };
         let _ = rustix::fs::utimensat(&folder, "about.json", &now, AtFlags::empty());
-        Some(Template { id: id.to_owned(), snapshot, data_disk, folder: path })
+        Some(Template { id: id.to_owned(), snapshot, data_disk, folder, lock: self.lock_path(id) })
     }
 
     /// What another user could write must not become this one's VM.
     fn check_owner(&self) -> Result<()> {
         let folder = fs::metadata(&self.root).map_err(Error::file("cannot look at", &self.root))?;
         if folder.uid() != rustix::process::geteuid().as_raw() || folder.mode() & 0o077 != 0 {
-            return Err(Error::Missing(format!(
+            return Err(Error::Conflict(format!(
                 "{} is not this user's alone; remove it, or `chmod 700` it",
                 self.root.display()
             )));
@@ -264,13 +305,11 @@ impl Templates {
         let finished = self.root.join(&about.id);
         // One that cannot be opened may be there.
         remove(&finished)?;
-        fs::rename(unfinished, &finished)
-            .and_then(|()| File::open(&self.root)?.sync_all())
-            .map_err(Error::file("cannot make folder", &finished))
+        fs::rename(unfinished, &finished).map_err(Error::file("cannot make folder", &finished))
     }
 
     /// Removes what earlier versions of the same program and assets left, what builders left that were killed, and the longest
-    /// unused where there are too many.
+    /// unused where there are too many of these.
     fn remove_stale(&self, origin: &str, inputs: &str) {
         let mut found = self.list().unwrap_or_default();
         found.retain(|(about, _)| about.origin == origin);
@@ -284,12 +323,17 @@ impl Templates {
                 let _ = remove(&self.root.join(about.id));
             }
         }
+        self.sweep();
+    }
+
+    /// Removes what builders left that were killed.
+    fn sweep(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(id) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
             // One that is being built is locked; what is on its way out is nobody's.
             let id = id.strip_prefix("gone").unwrap_or(id);
-            if let Ok(Some(_lock)) = Lock::take(&self.root.join(format!("{id}.lock")), false) {
+            if let Ok(Some(_lock)) = Lock::take(&self.lock_path(id), false) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -1,14 +1,17 @@
 //! What a template is for, and how it is found again.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
 use crate::{
     assets::Assets,
     container::{
-        Config, HostConfig,
-        create::with_image,
+        HostConfig,
         error::{Error, Result},
         machine::COMMAND_LINE,
         sizing::{Host, VmSize},
@@ -29,55 +32,50 @@ pub struct Purpose {
     pub image: Option<AtHand>,
 }
 
-/// An image, as far as a template has to do with it.
+/// An image, as far as a template has to do with it: what its containers have in common.
 #[derive(Debug, Clone)]
 pub struct AtHand {
     /// What the user calls it.
     pub name: String,
-    /// The files of its layers, lowest first.
+    /// The files of its layers, lowest first. Their names say what is in them, and who wrote it.
     pub layers: Vec<PathBuf>,
-    /// What its containers execute, and the `PATH` to find that.
+    /// What its containers execute unless they are told otherwise, and the `PATH` to find that.
     pub command: String,
     /// See `command`.
     pub path: Option<String>,
 }
 
 impl Purpose {
-    /// What a container of this image needs that is configured so.
+    /// What a container needs that is configured so, of whatever image, or of this one under the name that it was asked for by.
     ///
     /// # Errors
     /// When it asks for more than the host has.
-    pub fn of(config: &Config, host_config: &HostConfig, image: &Image) -> Result<Self> {
-        let variable = |name: &str| {
-            let entries = config.env.iter().rev();
-            entries.filter_map(|entry| entry.split_once('=')).find(|(key, _)| *key == name)
-        };
-        let image = AtHand {
-            name: config.image.clone(),
-            layers: image.layers.iter().map(|layer| layer.path.clone()).collect(),
-            command: config.args().into_iter().next().unwrap_or_default(),
-            path: variable("PATH").map(|(_, value)| value.to_owned()),
-        };
-        Ok(Self { size: Host::this().vm_size(host_config)?, image: Some(image) })
-    }
-
-    /// What a container with these limits needs, of whatever image or of this one, under the name that it was asked for by.
-    ///
-    /// # Errors
-    /// When it asks for more than the host has.
-    pub fn in_advance(host_config: &HostConfig, image: Option<(&str, &Image)>) -> Result<Self> {
-        match image {
-            None => Ok(Self { size: Host::this().vm_size(host_config)?, image: None }),
-            Some((name, image)) => {
-                let config = Config { image: name.to_owned(), ..Config::default() };
-                Self::of(&with_image(config, &image.config)?, host_config, image)
-            }
-        }
+    pub fn of(host_config: &HostConfig, image: Option<(&str, &Image)>) -> Result<Self> {
+        let size = Host::this().vm_size(host_config)?;
+        // The root that a template has ready can be written to.
+        let image = image.filter(|_| !host_config.readonly_rootfs);
+        Ok(Self { size, image: image.map(|(name, image)| AtHand::of(name, image)) })
     }
 
     /// The same, whatever the image.
     pub fn any_image(&self) -> Self {
         Self { size: self.size, image: None }
+    }
+}
+
+impl AtHand {
+    fn of(name: &str, image: &Image) -> Self {
+        let config = image.config.config().as_ref();
+        let words = |words: Option<&Option<Vec<String>>>| words.cloned().flatten().unwrap_or_default();
+        let entrypoint = words(config.map(|config| config.entrypoint()));
+        let command = entrypoint.into_iter().chain(words(config.map(|config| config.cmd()))).next();
+        let environment = words(config.map(|config| config.env()));
+        Self {
+            name: name.to_owned(),
+            layers: image.layers.iter().map(|layer| layer.path.clone()).collect(),
+            command: command.unwrap_or_default(),
+            path: environment.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).map(str::to_owned),
+        }
     }
 }
 
@@ -99,7 +97,8 @@ impl Key {
     pub fn of(purpose: &Purpose, assets: &Assets) -> Result<Self> {
         let program = PathBuf::from("/proc/self/exe");
         // What a guest decides at its boot depends on the host's kernel, KVM and microcode: a template lives as long as they do.
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot_id = Path::new("/proc/sys/kernel/random/boot_id");
+        let boot = fs::read_to_string(boot_id).map_err(Error::file("cannot read", boot_id))?;
         let (mut origin, mut inputs) =
             (String::new(), format!("{VERSION} {} {}", snapshot::cpu(), boot.trim()));
         for path in [program, assets.kernel(), assets.rootfs(), assets.data_disk()] {
@@ -112,10 +111,7 @@ impl Key {
         }
         let mut layers = String::new();
         for path in purpose.image.iter().flat_map(|image| &image.layers) {
-            // Named after its content, in whatever store it is.
-            let name = path.file_name().unwrap_or_default().display();
-            let length = fs::metadata(path).map_err(Error::file("cannot look at", path))?.size();
-            layers += &format!(" {name}.{length}");
+            layers += &format!(" {}", path.file_name().unwrap_or_default().display());
         }
         let VmSize { memory, vcpus } = purpose.size;
         let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {inputs};{layers}"));

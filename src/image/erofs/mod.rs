@@ -30,6 +30,9 @@ use super::tar;
 use apply::Builder;
 pub use format::BLOCK;
 
+/// Changes when the same tar would become another image: what another writer made is not taken for this one's.
+pub const WRITER: u32 = 1;
+
 /// Most bytes that the description of one file system may take while it is written.
 pub const MAX_MEMORY: usize = 512 << 20;
 

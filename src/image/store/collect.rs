@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::lock::{Lock, Mode};
 use super::metadata::Metadata;
@@ -121,8 +121,8 @@ impl Store {
         let _lock = Lock::wait(&self.root.join("images.lock"), Mode::Exclusive)?;
         self.clear_temporary()?;
         let (blobs, layers) = self.in_use(&Metadata::read(&self.root)?)?;
-        remove_others(&self.root.join(BLOBS), &blobs)?;
-        remove_others(&self.root.join(LAYERS), &layers)
+        remove_others(&self.root.join(BLOBS), &blobs, |digest| self.blob_path(digest))?;
+        remove_others(&self.root.join(LAYERS), &layers, |digest| self.layer_path(digest))
     }
 
     /// Removes what processes that died while adding content have left.
@@ -183,16 +183,24 @@ fn refuse_in_use(id: Digest, force: bool, user: Option<User>) -> Result<()> {
     Err(Error::Conflict(id.short(), reason))
 }
 
-/// Removes the files of a folder that are named after digests not in `keep`; returns these.
-fn remove_others(folder: &Path, keep: &HashSet<Digest>) -> Result<Vec<Digest>> {
+/// Removes the files of a folder that are named after digests not in `keep`, and those that an older writer made, which are not
+/// where `path_of` says; returns the digests that are gone.
+fn remove_others(
+    folder: &Path,
+    keep: &HashSet<Digest>,
+    path_of: impl Fn(Digest) -> PathBuf,
+) -> Result<Vec<Digest>> {
     let mut removed = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::file("cannot read folder", folder))? {
         let path = entry.map_err(Error::file("cannot read folder", folder))?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let stem = path.file_name().and_then(|name| name.to_str()?.split('.').next());
         // A file that has another name is none of the store's.
         let Some(digest) = stem.and_then(Digest::from_hex) else { continue };
-        if !keep.contains(&digest) {
+        let kept = keep.contains(&digest);
+        if !kept || path != path_of(digest) {
             fs::remove_file(&path).map_err(Error::file("cannot remove", &path))?;
+        }
+        if !kept {
             removed.push(digest);
         }
     }

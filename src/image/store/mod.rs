@@ -3,7 +3,7 @@
 //! | in the store's folder | what |
 //! | --- | --- |
 //! | `blobs/sha256/<digest>` | manifests, configurations and layers as they came |
-//! | `layers/<DiffID>.erofs` | every layer as a file system; a cache, made again from the blob where missing |
+//! | `layers/<DiffID>.<writer>.erofs` | every layer as a file system; a cache, made again from the blob where missing |
 //! | `images.json` | which images there are, and their names |
 //! | `images.lock` | held for the moment in which that is read (shared) or changed (exclusively) |
 //! | `ingest.lock` | held shared by whoever adds content; exclusively by who removes what is not in use |
@@ -132,7 +132,7 @@ impl Store {
 
     /// Where the layer with this DiffID is, if it is there.
     pub(super) fn layer_path(&self, diff_id: Digest) -> PathBuf {
-        self.root.join(LAYERS).join(format!("{}.erofs", diff_id.hex()))
+        self.root.join(LAYERS).join(format!("{}.{}.erofs", diff_id.hex(), super::erofs::WRITER))
     }
 }
 
