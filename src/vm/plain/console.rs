@@ -121,8 +121,8 @@ impl Console {
                 None => {}
                 // The end of what is typed is not the end of what is looked at.
                 Some(0) => terminal.types = false,
-                Some(count) if self.typed.send(input.as_fd(), &buffer[..count]).is_err() => self.input = None,
-                Some(_) => {}
+                Some(count) if self.typed.send(input.as_fd(), &buffer[..count]).is_ok() => {}
+                Some(_) => self.input = None,
             }
         } else if flags.intersects(PollFlags::HUP | PollFlags::ERR) {
             open = false;
