@@ -105,6 +105,8 @@ fn killed_at_any_moment_of_a_start() {
 #[test]
 fn ctrl_c_before_the_container_runs_ends_everything() {
     let Some(home) = Home::with_busybox("ctrl_c_before_the_container_runs_ends_everything") else { return };
+    // Else it would end the building of that, and be an end by a signal.
+    home.ok(&["template", "build", "busybox"]);
     let mut front_end =
         home.hull(&["run", "--rm", "busybox", "sleep", "1000"]).stderr(Stdio::piped()).spawn().expect("hull");
     let stderr = Printed::of(front_end.stderr.take().expect("its errors"));

@@ -24,7 +24,7 @@ pub fn virtualization() -> Vec<Finding> {
         (_, true, false) => Finding::good(SUBJECT, "AMD-V"),
         (_, _, true) => Finding::warning(
             SUBJECT,
-            "kvm_pvm: guest programs run at full speed, but the guest's kernel is interpreted at some 4 million \
+            "kvm_pvm: guest programs run at full speed, but the guest's kernel is interpreted at a few million \
              instructions a second",
             "containers start in seconds rather than in a fraction of one; for full speed use a host with VT-x or AMD-V",
         ),
