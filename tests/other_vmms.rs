@@ -64,7 +64,8 @@ fn boots(test: &str, variable: &str, program: &str, arguments: impl FnOnce(&Gues
         .spawn();
     let mut child = match child {
         Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        // A folder of PATH that may not be looked into makes it a permission that is missing.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             return common::skip(test, &format!("no {} on PATH, and no {variable}", program.display()));
         }
         Err(error) => panic!("{}: {error}", program.display()),

@@ -49,6 +49,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A VM for a template did not come up; the text says why.
+    #[error("cannot build a template: {0}")]
+    Template(String),
     /// The keeper cannot be reached or did not say what it should.
     #[error("the container's keeper {0}")]
     Keeper(String),

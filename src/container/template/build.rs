@@ -77,7 +77,7 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
 }
 
 fn failed(reason: &dyn std::fmt::Display) -> Error {
-    Error::Keeper(format!("cannot build a template: {reason}"))
+    Error::Template(reason.to_string())
 }
 
 /// The other side of the VM that becomes the template.
