@@ -1,8 +1,12 @@
 //! Exit codes and error texts of `hull run`, as Docker has them.
 
 mod common;
+mod images;
+
+use std::{fs, process::Command};
 
 use common::Home;
+use serde_json::json;
 
 /// What needs no VM: the request is refused before.
 #[test]
@@ -112,4 +116,41 @@ fn the_process_sees_what_was_asked_for_and_its_exit_code_is_hull_s() {
         "{output}"
     );
     home.nothing_is_left("a run");
+}
+
+/// An image can ask for what a command line cannot.
+#[test]
+fn an_images_configuration_that_makes_no_sense_is_told() {
+    let test = "an_images_configuration_that_makes_no_sense_is_told";
+    let Some(home) = Home::with_busybox(test) else { return };
+    // busybox's layer in images of other configurations.
+    let archive = common::need_image(test, "busybox").expect("it was there a moment ago");
+    let status =
+        Command::new("tar").arg("-xf").arg(&archive).arg("0.tar").current_dir(home.folder.path()).status();
+    assert!(status.expect("tar").success());
+    let layer = fs::read(home.folder.path().join("0.tar")).expect("the layer");
+    let load = |name: &str, key: &str, value: serde_json::Value| {
+        let mut image = images::parts(name, std::slice::from_ref(&layer));
+        image.config["config"]["Cmd"] = json!(["pwd"]);
+        image.config["config"][key] = value;
+        let path = home.folder.path().join("image.tar");
+        fs::write(&path, image.docker_archive()).expect("a file");
+        home.ok(&["load", "-i", path.to_str().expect("a path in UTF-8")]);
+    };
+    load("nobody:latest", "User", json!("nosuchuser"));
+    let errors = home.fails(125, &["run", "--rm", "nobody"]);
+    assert!(errors.contains("unable to find user nosuchuser"), "{errors}");
+    assert_eq!(home.ok(&["run", "--rm", "-u", "0", "nobody"]), "/\n");
+
+    load("idle:latest", "Cmd", json!(null));
+    assert!(home.fails(125, &["run", "--rm", "idle"]).contains("no command specified"));
+    load("empty:latest", "Cmd", json!([""]));
+    assert!(home.fails(125, &["run", "--rm", "empty"]).contains("no command specified"));
+
+    // Docker makes a working directory that is missing.
+    load("elsewhere:latest", "WorkingDir", json!("/not/there/yet"));
+    assert_eq!(home.ok(&["run", "--rm", "elsewhere"]), "/not/there/yet\n");
+    load("relative:latest", "WorkingDir", json!("not/absolute"));
+    assert!(home.fails(125, &["run", "--rm", "relative"]).contains("absolute"), "a relative one");
+    home.nothing_is_left(test);
 }
