@@ -59,6 +59,9 @@ const SHUTDOWN_NS: u64 = 5_000_000_000;
 /// How long the host may take to end the VM after a shutdown, before the guest resets itself.
 const AWAIT_END: Duration = Duration::from_secs(5);
 
+/// How long before a rest the kernel is left alone with what it does in the background.
+const PUT_OFF: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
 /// Events taken at once.
 const EVENTS: usize = 16;
 
@@ -178,14 +181,21 @@ impl Agent {
 
     /// Does what can be done before it is known for which container, and waits for the host to come back. A snapshot is
     /// taken meanwhile, and what goes on here goes on in each copy of this guest.
-    fn rest(&mut self, image: Option<&Image>) {
+    fn rest(&mut self, image: Option<&Image>, limited: bool) {
         while !self.preparations.is_empty() {
             self.prepare();
         }
         if let Some(parked) = &self.parked {
             parked.settle();
         }
+        if limited {
+            // If it fails, so will the container that needs it.
+            let _ = self.cgroups.switch_on("memory");
+        }
         self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
+        // What the kernel has put off, each copy would do again.
+        fs::sync();
+        let _ = thread::nanosleep(&PUT_OFF);
         self.asleep = true;
         let resumed = self.host.listen(AGENT_PORT).and_then(|listener| {
             self.control.send(&AgentMessage::Resting);
@@ -246,7 +256,7 @@ impl Agent {
                 }
                 return;
             }
-            HostMessage::Rest { image } => return self.rest(image.as_ref()),
+            HostMessage::Rest { image, limited } => return self.rest(image.as_ref(), limited),
             HostMessage::Wake { seed, realtime_ns } => {
                 self.asleep = false;
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));

@@ -55,22 +55,28 @@ impl Cgroups {
         }
     }
 
+    /// Switches a controller on for all containers, if it is not: for that the kernel waits for all CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn switch_on(&mut self, controller: &'static str) -> Result<(), Failure> {
+        if !self.controllers.contains(&controller) {
+            let path = format!("{TREE}/cgroup.subtree_control");
+            write(CWD, &path, &format!("+{controller}")).map_err(|error| {
+                Failure::internal(format_args!("cannot switch the cgroup controller {controller} on"), error)
+            })?;
+            self.controllers.push(controller);
+        }
+        Ok(())
+    }
+
     /// Applies limits to a cgroup.
     ///
     /// # Errors
     /// When the kernel refuses one.
     pub fn limit(&mut self, cgroup: &Cgroup, limits: &Limits) -> Result<(), Failure> {
         for (controller, file, value) in settings(limits) {
-            if !self.controllers.contains(&controller) {
-                let path = format!("{TREE}/cgroup.subtree_control");
-                write(CWD, &path, &format!("+{controller}")).map_err(|error| {
-                    Failure::internal(
-                        format_args!("cannot switch the cgroup controller {controller} on"),
-                        error,
-                    )
-                })?;
-                self.controllers.push(controller);
-            }
+            self.switch_on(controller)?;
             match write(cgroup.directory.as_fd(), file, &value) {
                 // A kernel without swap has nothing to limit there.
                 Err(Errno::NOENT) if file == "memory.swap.max" => {}

@@ -62,6 +62,9 @@ pub enum HostMessage {
         /// What the next container will be made of, if that is known.
         #[serde(default)]
         image: Option<Image>,
+        /// Whether it will have a memory limit.
+        #[serde(default)]
+        limited: bool,
     },
     /// The first request after a rest: the guest is a copy of another, and some time has passed.
     Wake {

@@ -39,6 +39,13 @@ pub struct VmSize {
     pub vcpus: u8,
 }
 
+impl VmSize {
+    /// Whether only containers with a memory limit get a VM of this size.
+    pub fn is_limited(self) -> bool {
+        self.memory != DEFAULT_MEMORY
+    }
+}
+
 /// What the host has.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
