@@ -48,7 +48,7 @@ fn a_name_that_is_taken_is_told_with_its_owner() {
         "hull: Conflict. The container name \"/web\" is already in use by container \"{}\". You have to remove",
         id.trim()
     );
-    assert!(errors.starts_with(&expected), "{errors}");
+    assert!(errors.lines().any(|line| line.starts_with(&expected)), "{errors}");
     assert_eq!(home.ok(&["rm", "web"]), "web\n");
     assert!(home.fails(1, &["rm", "web"]).contains("No such container: web"));
 }

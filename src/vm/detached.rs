@@ -2,18 +2,15 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
-    },
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     process::{Command, Stdio},
 };
 
 use super::folder::Lock;
 use crate::vmm::channel::Channel;
 
-/// Starts `hull internal VERB NAME FRONT-END LOCK OPTIONS…` in a session of its own and gives the connection to it.
-/// FRONT-END and LOCK are numbers of descriptors that it [inherits](inherit).
+/// Starts `hull internal VERB NAME FRONT-END LOCK OPTIONS…` and gives the connection to it. FRONT-END and LOCK are numbers of
+/// descriptors that it [inherits](inherit).
 ///
 /// # Errors
 /// When the process is out of descriptors, or this program cannot be executed again.
@@ -33,21 +30,20 @@ pub fn spawn(verb: &str, name: &str, lock: Lock, options: &[&str]) -> io::Result
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/");
-    // SAFETY: between fork and exec one system call is made, and nothing is allocated.
-    unsafe {
-        // Out of the front end's session: a Ctrl-C in its terminal, or the terminal's end, is not the keeper's business.
-        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
-    }
     // It outlives this process, or ends with it and is reaped by the system: nobody waits for it here.
     command.spawn()?;
     Ok(near)
 }
 
-/// In a keeper, first of all: the connection to the front end and the folder's lock, by the numbers on the command line.
+/// In a keeper, first of all: takes it into a session of its own, and gives the connection to the front end and the folder's lock, by
+/// the numbers on the command line.
 ///
 /// # Errors
 /// When a number is not that of a descriptor that was left open for this.
 pub fn inherit(front_end: RawFd, lock: RawFd) -> io::Result<(OwnedFd, Lock)> {
+    // A Ctrl-C in the front end's terminal, or the terminal's end, is not the keeper's business. Done here and not before it is
+    // executed, so that the front end need not be copied for that. It fails for one that leads its group, which a person started.
+    let _ = rustix::process::setsid();
     close_others([front_end, lock]);
     Ok((take(front_end)?, Lock(take(lock)?)))
 }

@@ -127,7 +127,7 @@ impl Run {
 pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<()> {
     let templates = Templates::open();
     let purpose = Purpose::of(host_config, Some((name, image)))?;
-    if templates.has(&purpose) {
+    if !templates.lacks(&purpose) {
         return Ok(());
     }
     if std::io::stderr().is_terminal() {

@@ -186,10 +186,12 @@ impl Templates {
         Ok(Blueprint { size: purpose.size, image: Some((self.get(&purpose.any_image())?, image)) })
     }
 
-    /// Whether there is a template for this purpose, whole or not.
-    pub fn has(&self, purpose: &Purpose) -> bool {
+    /// Whether a template for this purpose is to be built: there is none, and none could be built a moment ago either.
+    pub fn lacks(&self, purpose: &Purpose) -> bool {
         let key = Assets::find().ok().and_then(|assets| Key::of(purpose, &assets).ok());
-        key.is_some_and(|key| self.root.join(key.id).exists())
+        key.is_some_and(|Key { id, .. }| {
+            !self.root.join(&id).exists() && !recent(&self.root.join(format!("{id}.failed")))
+        })
     }
 
     /// The template for this purpose, if there is one.
