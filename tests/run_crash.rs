@@ -80,6 +80,7 @@ fn a_container_that_is_kept_is_known_to_have_died() {
 #[test]
 fn killed_at_any_moment_of_a_start() {
     let Some(home) = Home::with_busybox("killed_at_any_moment_of_a_start") else { return };
+    let template = home.ok(&["template", "build", "busybox"]);
     let rounds = if soak() { 100 } else { 12 };
     for round in 0..rounds {
         for victim in ["front end", "keeper", "vmm"] {
@@ -89,7 +90,7 @@ fn killed_at_any_moment_of_a_start() {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("hull");
-            // Fine steps at first, where most is done, then coarse ones, into the guest's boot.
+            // Fine steps at first, where most is done, then coarse ones, into what the guest does.
             let step: u64 = round * 12 / rounds;
             std::thread::sleep(Duration::from_micros(500 * step.pow(3) + 7 * round));
             if !kill(&home, &mut front_end, victim) {
@@ -100,6 +101,8 @@ fn killed_at_any_moment_of_a_start() {
             home.nothing_is_left(&format!("{victim} killed in round {round}"));
         }
     }
+    // It was none of the template's fault.
+    assert!(home.ok(&["template", "ls"]).contains(template.trim()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use rustix::fd::AsFd;
 use crate::{
     container::resolve_user,
     failure::Failure,
+    inside,
     layers::Layers,
     path, read_ahead,
     rootfs::{DataDisk, Root},
@@ -26,12 +27,16 @@ impl SpareRoot {
     /// As [`Root::build`].
     pub fn make(image: &Image, layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
         let root = Root::spare(&image.layers, layers, data)?;
-        let inside = root.mount.as_fd();
+        let mount = root.mount.as_fd();
+        // Found once, names stay known, each in every layer.
+        for path in ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"] {
+            let _ = inside::open(mount, path);
+        }
         // Whoever the user will be, the files are these.
-        let _ = resolve_user(inside, "");
+        let _ = resolve_user(mount, "");
         let path: Vec<String> = image.path.iter().map(|path| format!("PATH={path}")).collect();
         let candidates = path::candidates(&image.command, &path);
-        read_ahead::program(inside, &candidates);
+        read_ahead::program(mount, &candidates);
         Ok(Self { layers: image.layers.clone(), root })
     }
 

@@ -9,7 +9,7 @@ use super::{container::parse_cpus, image::size, table};
 use crate::{
     config::Size,
     container::{
-        HostConfig,
+        Host, HostConfig,
         template::{Purpose, Templates},
     },
     image,
@@ -70,8 +70,11 @@ impl Verb {
                     ..HostConfig::default()
                 };
                 let image = build.image.as_deref().map(find).transpose()?;
-                let image = build.image.as_deref().zip(image.as_ref());
-                let purpose = Purpose::of(&host_config, image)?;
+                let size = Host::this().vm_size(&host_config)?;
+                let purpose = match build.image.as_deref().zip(image.as_ref()) {
+                    Some((name, image)) => Purpose::of(size, &host_config, name, image),
+                    None => Purpose { size, image: None },
+                };
                 println!("{}", templates.get(&purpose)?.id);
             }
             Verb::Rm(rm) => {

@@ -52,6 +52,9 @@ pub enum Error {
     /// A VM for a template did not come up; the text says why.
     #[error("cannot build a template: {0}")]
     Template(String),
+    /// Somebody killed a process that this needs.
+    #[error("{0} was killed")]
+    Killed(&'static str),
     /// The keeper cannot be reached or did not say what it should.
     #[error("the container's keeper {0}")]
     Keeper(String),

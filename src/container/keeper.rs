@@ -150,9 +150,8 @@ impl Recorder {
         let image = image::Store::open()?.find(&description.image.to_string())?;
         let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
         let size = Host::this().vm_size(&description.host_config)?;
-        let purpose = template
-            .then(|| Purpose::of(&description.host_config, Some((&description.config.image, &image))))
-            .transpose()?;
+        let purpose =
+            template.then(|| Purpose::of(size, &description.host_config, &description.config.image, &image));
         let (data_disk, template) = self.data_disk(purpose.as_ref())?;
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
         let snapshot = snapshot.map_err(keeper)?;
@@ -184,9 +183,7 @@ impl Recorder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
-        let templates = Templates::open();
-        let template = purpose
-            .and_then(|purpose| templates.find(purpose).or_else(|| templates.find(&purpose.any_image())));
+        let template = purpose.and_then(|purpose| Templates::open().find(purpose));
         match &template {
             Some(template) => template.make_disk(&path)?,
             None => {
@@ -202,7 +199,7 @@ impl Recorder {
         let ending = Ending::NotStarted { code: 125, error: error.to_string() };
         let message = ending.message("");
         let timings = Timings { keeper_ns, ..Timings::default() };
-        self.ended(&Outcome { ending, console: String::new(), timings });
+        self.ended(&Outcome { ending, killed: false, console: String::new(), timings });
         let _ = front_end.send(&message, None);
         let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
     }
@@ -246,8 +243,11 @@ impl Record for Recorder {
         self.state.exit_code = ending.code();
         self.state.error = ending.error().unwrap_or_default().to_owned();
         if let (Some(template), 0, 125) = (self.template.get(), outcome.timings.hello_ns, ending.code()) {
-            // The next container is not to fail of it too. (Nothing of this one has run: its disk is as good as none.)
-            let _ = Templates::open().remove(&template.id);
+            if !outcome.killed {
+                // The next container is not to fail of it too.
+                let _ = Templates::open().remove(&template.id);
+            }
+            // Nothing of this container has run: its disk is as good as none.
             let _ = std::fs::remove_file(self.folder.file("data.img"));
         }
         match ending {

@@ -1,6 +1,7 @@
 //! Starts a VMM process: its descriptors at the numbers it expects, its configuration, its end tied to ours.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Seek, Write},
     os::{
@@ -35,10 +36,31 @@ pub struct Vmm {
 pub trait Process {
     /// Becomes readable when the process has ended.
     fn exit(&self) -> BorrowedFd<'_>;
-    /// How the process ended, in words. Waits for it.
-    fn reap(&mut self) -> String;
+    /// How the process ended. Waits for it.
+    fn reap(&mut self) -> Exit;
     /// Ends the process at once.
     fn kill(&mut self);
+}
+
+/// How a VMM's process ended. Displayed, it follows "the VMM".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By SIGKILL: somebody meant it, or the host was out of memory. It says nothing of what the VMM did.
+    Killed,
+    /// In another way.
+    Other(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Killed => f.write_str("was killed by signal 9"),
+            Self::Other(how) => f.write_str(how),
+        }
+    }
 }
 
 /// The descriptors that a VMM inherits, beyond its fixed ones.
@@ -158,14 +180,15 @@ impl Process for ChildProcess {
         self.exit.as_fd()
     }
 
-    fn reap(&mut self) -> String {
+    fn reap(&mut self) -> Exit {
         match self.child.wait() {
             Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("exited with code {code}"),
-                (None, Some(signal)) => format!("was killed by signal {signal}"),
-                (None, None) => status.to_string(),
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(libc::SIGKILL)) => Exit::Killed,
+                (None, Some(signal)) => Exit::Other(format!("was killed by signal {signal}")),
+                (None, None) => Exit::Other(status.to_string()),
             },
-            Err(error) => error.to_string(),
+            Err(error) => Exit::Other(format!("cannot be waited for: {error}")),
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::{image, terminal},
     container::{
-        self, ContainerId, Created, Error, HostConfig, Result,
+        self, ContainerId, Created, Error, Host, HostConfig, Result,
         state::{Status, Store},
         template::{Purpose, Templates},
     },
@@ -126,7 +126,7 @@ impl Run {
 /// When there can be no such container.
 pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<()> {
     let templates = Templates::open();
-    let purpose = Purpose::of(host_config, Some((name, image)))?;
+    let purpose = Purpose::of(Host::this().vm_size(host_config)?, host_config, name, image);
     if !templates.lacks(&purpose) {
         return Ok(());
     }

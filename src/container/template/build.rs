@@ -25,7 +25,7 @@ use crate::{
     },
     vm::{
         keeper::agent::{self, Agent},
-        launch::{self, Vmm},
+        launch::{self, Exit, Vmm},
     },
     vmm::{
         channel::Received,
@@ -71,10 +71,17 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
     let mut builder =
         Builder { vmm, agent: None, restored, limited: size.is_limited(), image, snapshot, deadline };
     let built = builder.run();
+    // Its sockets close a moment before a process is over.
+    let ended = built.is_err() && {
+        let mut exit = [PollFd::from_borrowed_fd(builder.vmm.process.exit(), PollFlags::IN)];
+        poll(&mut exit, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) == Ok(1)
+    };
     builder.vmm.process.kill();
-    builder.vmm.process.reap();
-    // Not written through: no template outlives the host's power.
-    built
+    match builder.vmm.process.reap() {
+        Exit::Killed if ended => Err(Error::Killed("the VMM of a template")),
+        // Not written through: no template outlives the host's power.
+        _ => built,
+    }
 }
 
 fn failed(reason: &dyn std::fmt::Display) -> Error {

@@ -29,7 +29,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 
 pub use self::purpose::{AtHand, Purpose};
-use self::{build::Blueprint, purpose::Key};
+use self::{build::Blueprint, purpose::Inputs};
 use super::{
     disk,
     error::{Error, Result},
@@ -130,7 +130,8 @@ impl Templates {
     /// When the VM does not come up, or the disk is full.
     pub fn get(&self, purpose: &Purpose) -> Result<Template> {
         let assets = Assets::find().map_err(Error::missing)?;
-        let Key { id, origin, inputs } = Key::of(purpose, &assets)?;
+        let inputs = Inputs::now(&assets)?;
+        let id = inputs.id(purpose);
         if let Some(template) = self.open_one(&id) {
             return Ok(template);
         }
@@ -145,7 +146,7 @@ impl Templates {
         if let Some(template) = self.open_one(&id) {
             return Ok(template);
         }
-        self.remove_stale(&origin, &inputs);
+        self.remove_stale(&inputs);
         let failed = self.root.join(format!("{id}.failed"));
         if recent(&failed) {
             let why = fs::read_to_string(&failed).unwrap_or_default();
@@ -162,14 +163,15 @@ impl Templates {
             let VmSize { vcpus, memory } = purpose.size;
             let created = timestamp::now();
             let image = purpose.image.as_ref().map(|image| image.name.clone());
+            let Inputs { origin, inputs } = inputs;
             let about = About { id: id.clone(), vcpus, memory, image, created, build_ms, origin, inputs };
             self.finish(&unfinished, about)
         });
         if let Err(error) = built {
             let _ = remove(&unfinished);
-            // Whoever waits for the lock, or comes soon, boots instead of trying the same. (Where something is missing, that is found
-            // at once.)
-            if !matches!(error, Error::Missing(_)) {
+            // Whoever waits for the lock, or comes soon, boots instead of trying the same: but what is missing is found at once, and
+            // what was killed may do well the next time.
+            if !matches!(error, Error::Missing(_) | Error::Killed(_)) {
                 let _ = fs::write(&failed, error.to_string());
             }
             return Err(error);
@@ -188,15 +190,22 @@ impl Templates {
 
     /// Whether a template for this purpose is to be built: there is none, and none could be built a moment ago either.
     pub fn lacks(&self, purpose: &Purpose) -> bool {
-        let key = Assets::find().ok().and_then(|assets| Key::of(purpose, &assets).ok());
-        key.is_some_and(|Key { id, .. }| {
+        Self::inputs().is_some_and(|inputs| {
+            let id = inputs.id(purpose);
             !self.root.join(&id).exists() && !recent(&self.root.join(format!("{id}.failed")))
         })
     }
 
-    /// The template for this purpose, if there is one.
+    /// The template for this purpose, if there is one, or that for any image.
     pub fn find(&self, purpose: &Purpose) -> Option<Template> {
-        Assets::find().ok().and_then(|assets| self.open_one(&Key::of(purpose, &assets).ok()?.id))
+        let inputs = Self::inputs()?;
+        let any_image = || self.open_one(&inputs.id(&purpose.any_image()));
+        self.open_one(&inputs.id(purpose)).or_else(any_image)
+    }
+
+    /// What a template would be built of now, if everything is there.
+    fn inputs() -> Option<Inputs> {
+        Inputs::now(&Assets::find().ok()?).ok()
     }
 
     /// What there is, the oldest first, each with the bytes it takes on disk.
@@ -312,16 +321,16 @@ impl Templates {
 
     /// Removes what earlier versions of the same program and assets left, what builders left that were killed, and the longest
     /// unused where there are too many of these.
-    fn remove_stale(&self, origin: &str, inputs: &str) {
+    fn remove_stale(&self, Inputs { origin, inputs }: &Inputs) {
         let mut found = self.list().unwrap_or_default();
-        found.retain(|(about, _)| about.origin == origin);
+        found.retain(|(about, _)| about.origin == *origin);
         let used = |about: &About| {
             fs::metadata(self.root.join(&about.id).join("about.json")).and_then(|file| file.modified()).ok()
         };
         found.sort_by_cached_key(|(about, _)| used(about));
         let excess = (found.len() + 1).saturating_sub(MOST);
         for (place, (about, _)) in found.into_iter().enumerate() {
-            if place < excess || about.inputs != inputs {
+            if place < excess || about.inputs != *inputs {
                 let _ = remove(&self.root.join(about.id));
             }
         }

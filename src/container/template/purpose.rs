@@ -14,7 +14,7 @@ use crate::{
         HostConfig,
         error::{Error, Result},
         machine::COMMAND_LINE,
-        sizing::{Host, VmSize},
+        sizing::VmSize,
     },
     image::Image,
     vmm::snapshot,
@@ -46,15 +46,11 @@ pub struct AtHand {
 }
 
 impl Purpose {
-    /// What a container needs that is configured so, of whatever image, or of this one under the name that it was asked for by.
-    ///
-    /// # Errors
-    /// When it asks for more than the host has.
-    pub fn of(host_config: &HostConfig, image: Option<(&str, &Image)>) -> Result<Self> {
-        let size = Host::this().vm_size(host_config)?;
+    /// What containers of this image need, under the name that it was asked for by, in VMs of this size.
+    pub fn of(size: VmSize, host_config: &HostConfig, name: &str, image: &Image) -> Self {
         // The root that a template has ready can be written to.
-        let image = image.filter(|_| !host_config.readonly_rootfs);
-        Ok(Self { size, image: image.map(|(name, image)| AtHand::of(name, image)) })
+        let image = (!host_config.readonly_rootfs).then(|| AtHand::of(name, image));
+        Self { size, image }
     }
 
     /// The same, whatever the image.
@@ -79,22 +75,20 @@ impl AtHand {
     }
 }
 
-/// What a template is found by.
-pub struct Key {
-    /// Name of its folder.
-    pub id: String,
-    /// See [`About`](super::About).
+/// What every template is built of; its texts are those of [`About`](super::About).
+pub struct Inputs {
+    /// The files' names.
     pub origin: String,
-    /// See [`About`](super::About).
+    /// Their contents, as far as the file system tells of them, and the host.
     pub inputs: String,
 }
 
-impl Key {
-    /// The key of the template for this purpose.
+impl Inputs {
+    /// What a template would be built of now.
     ///
     /// # Errors
-    /// When a file that it is built of is missing.
-    pub fn of(purpose: &Purpose, assets: &Assets) -> Result<Self> {
+    /// When a file is missing.
+    pub fn now(assets: &Assets) -> Result<Self> {
         let program = PathBuf::from("/proc/self/exe");
         // What a guest decides at its boot depends on the host's kernel, KVM and microcode: a template lives as long as they do.
         let boot_id = Path::new("/proc/sys/kernel/random/boot_id");
@@ -109,13 +103,17 @@ impl Key {
             let (dev, ino, length) = (file.dev(), file.ino(), file.size());
             inputs += &format!(" {dev}.{ino}.{length}.{}.{}", file.mtime(), file.mtime_nsec());
         }
+        Ok(Self { origin, inputs })
+    }
+
+    /// The name of the template of these for this purpose.
+    pub fn id(&self, purpose: &Purpose) -> String {
         let mut layers = String::new();
         for path in purpose.image.iter().flat_map(|image| &image.layers) {
             layers += &format!(" {}", path.file_name().unwrap_or_default().display());
         }
         let VmSize { memory, vcpus } = purpose.size;
-        let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {inputs};{layers}"));
-        let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { id, origin, inputs })
+        let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {};{layers}", self.inputs));
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

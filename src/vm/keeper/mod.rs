@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     control::{KeeperMessage, Stream, Timings},
-    launch::Vmm,
+    launch::{Exit, Vmm},
     log,
     signals::Signals,
 };
@@ -180,6 +180,8 @@ pub struct Keeper {
     announced: bool,
     /// Why the agent says that the VM ends.
     farewell: Option<String>,
+    /// See [`Outcome`].
+    killed: bool,
     timings: Timings,
 }
 
@@ -225,6 +227,7 @@ impl Keeper {
             ending: None,
             announced: false,
             farewell: None,
+            killed: false,
             timings: Timings { keeper_ns, ..Timings::default() },
         };
         keeper.enter(Stage::Booting);
@@ -248,7 +251,8 @@ impl Keeper {
             code: 125,
             error: "the VM ended without a reason".to_owned(),
         });
-        let outcome = Outcome { ending, console: self.console.text(), timings: self.timings };
+        let outcome =
+            Outcome { ending, killed: self.killed, console: self.console.text(), timings: self.timings };
         self.record.ended(&outcome);
         for client in &self.clients {
             client.tell(&KeeperMessage::Gone { timings: self.timings });
@@ -458,7 +462,7 @@ impl Keeper {
     }
 
     /// The VMM has ended: what it still said is read.
-    fn gone(&mut self, how: &str) {
+    fn gone(&mut self, how: &Exit) {
         self.timings.gone_ns = monotonic_ns();
         let error = match (self.exit_reason.take(), self.farewell.take()) {
             (_, Some(reason)) => format!("the guest ended: {reason}"),
@@ -472,10 +476,10 @@ impl Keeper {
             (Some(ExitReason::Failed { detail }), None) => format!("the VMM failed: {detail}"),
             (None, None) => format!("the VMM {how}"),
         };
-        let killed = how.starts_with("was killed");
+        self.killed = *how == Exit::Killed;
         match self.stage {
             Stage::Closing => self.note(&format!("the writable layer was not written to its end: {error}")),
-            Stage::Booting | Stage::Starting | Stage::Running if killed => {
+            Stage::Booting | Stage::Starting | Stage::Running if self.killed => {
                 let code = if self.started { 128 + KILL } else { 125 };
                 self.fail(&error);
                 if let Some(Ending::Broken { code: recorded, .. }) = &mut self.ending {

@@ -54,6 +54,8 @@ pub enum Ending {
 pub struct Outcome {
     /// How.
     pub ending: Ending,
+    /// The VMM was ended by SIGKILL.
+    pub killed: bool,
     /// The last of what the guest's console and the VMM said; control characters are replaced.
     pub console: String,
     /// When.

@@ -22,7 +22,7 @@ use crate::{
     vm::{
         control::{ClientMessage, KeeperMessage, Stream},
         keeper::{Doors, Keeper, Limits, Outcome, PROCESS, Record, Task},
-        launch::{self, Process as VmmProcess, Vmm},
+        launch::{self, Exit, Process as VmmProcess, Vmm},
         log,
     },
     vmm::{
@@ -46,8 +46,8 @@ impl VmmProcess for Played {
         self.exit.as_fd()
     }
 
-    fn reap(&mut self) -> String {
-        if self.killed { "was killed by signal 9" } else { "exited with code 0" }.to_owned()
+    fn reap(&mut self) -> Exit {
+        if self.killed { Exit::Killed } else { Exit::Code(0) }
     }
 
     fn kill(&mut self) {
