@@ -19,6 +19,8 @@ pub enum Verb {
     Manual(super::completion::Manual),
     /// Keeps a container from its start to its end
     Keeper(super::container::Keeper),
+    /// Keeps a VM that waits for a container
+    Waiting(super::pool::Waiting),
     /// Keeps a plain VM from its start to its end
     VmKeeper(super::vm::Keeper),
     /// Runs the VM that a keeper describes on inherited descriptors
@@ -32,6 +34,7 @@ impl Verb {
             Verb::Mkerofs => mkerofs(),
             Verb::Manual(verb) => verb.run(),
             Verb::Keeper(verb) => verb.run(),
+            Verb::Waiting(verb) => verb.run(),
             Verb::VmKeeper(verb) => verb.run(),
             Verb::Vmm => Ok(crate::vmm::run()),
         }

@@ -8,6 +8,7 @@ mod doctor;
 pub mod image;
 mod internal;
 mod output;
+mod pool;
 mod table;
 mod template;
 pub mod terminal;
@@ -41,6 +42,9 @@ enum Command {
     /// Work with the booted VMs that containers are started from
     #[command(subcommand)]
     Template(template::Verb),
+    /// Have VMs wait for containers
+    #[command(subcommand)]
+    Pool(pool::Verb),
     /// Measure what the boundary costs on this host
     #[command(subcommand)]
     Bench(bench::Verb),
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::ImageGroup(verb) => verb.run(),
         Command::Vm(verb) => verb.run(),
         Command::Template(verb) => verb.run(),
+        Command::Pool(verb) => verb.run(),
         Command::Bench(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),

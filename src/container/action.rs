@@ -10,6 +10,7 @@ use hull_protocol::Signal;
 use super::{
     Error, Result, signal, start,
     state::{Folder, Lock, State, Status, Store},
+    template::Purpose,
 };
 use crate::{
     vm::control::{ClientMessage, KeeperMessage},
@@ -161,11 +162,12 @@ fn lock_idle(store: &Store, folder: &Folder) -> Result<Lock> {
     })
 }
 
-/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
+/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already. See [`start::start`] for
+/// `template`.
 ///
 /// # Errors
 /// When there is no such container.
-pub fn restart(store: &Store, name: &str, tied: bool) -> Result<Option<Channel>> {
+pub fn restart(store: &Store, name: &str, tied: bool, template: Option<&Purpose>) -> Result<Option<Channel>> {
     let folder = store.find(name)?;
     if folder.state()?.status.needs_keeper() {
         return Ok(None);
@@ -173,5 +175,5 @@ pub fn restart(store: &Store, name: &str, tied: bool) -> Result<Option<Channel>>
     let lock = lock_idle(store, &folder)?;
     let state = folder.state()?;
     folder.write_state(&State { status: Status::Starting, error: String::new(), ..state })?;
-    start::start(&folder, lock, tied, true).map(Some)
+    start::start(&folder, lock, tied, template).map(Some)
 }

@@ -5,13 +5,16 @@ use std::{
     fs::File,
     io,
     os::fd::{OwnedFd, RawFd},
+    path::Path,
 };
 
 use hull_arch::quirks::Quirks;
+use hull_protocol::Extent;
 
 use super::{
     ContainerId, Description, Error, Result, disk,
     machine::{Machine, Parts, machine},
+    pool::Pools,
     process, signal,
     sizing::{Host, boot_limit},
     state::{Folder, Lock, State, Status, Store},
@@ -19,12 +22,13 @@ use super::{
 };
 use crate::{
     assets::Assets,
-    image,
+    image::{self, Image},
     vm::{
         control::{KeeperMessage, Timings},
         detached,
-        keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task},
-        launch, log,
+        keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task, agent::Agent},
+        launch::{self, Vmm},
+        log,
         signals::Signals,
         timestamp,
     },
@@ -58,17 +62,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let inherited = detached::inherit(arguments.front_end, arguments.lock);
     let (front_end, lock) = inherited
         .map_err(|error| Error::Keeper(format!("is started by `hull run`, not by people: {error}")))?;
-    let store = Store::open()?;
-    let folder = Folder::new(&store.containers(), arguments.id);
-    let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
-    let record = Recorder {
-        store,
-        folder,
-        description,
-        state: State::default(),
-        template: OnceCell::new(),
-        _lock: lock,
-    };
+    let record = Recorder::open(arguments.id, lock)?;
     match record.prepare(arguments.tied, arguments.template) {
         Ok(prepared) => prepared.run(record, front_end, keeper_ns),
         Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
@@ -114,6 +108,7 @@ impl Prepared {
                     listener: Some(self.listener),
                     first: Some(front_end),
                     signals: Some(self.signals),
+                    agent: None,
                 };
                 let keeper =
                     Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
@@ -127,6 +122,59 @@ impl Prepared {
     }
 }
 
+/// A container whose VM waited for it.
+pub struct Ready {
+    record: Recorder,
+    task: Task,
+    log: log::Writer,
+    listener: OwnedFd,
+    keeper_ns: u64,
+}
+
+/// Makes this VM, whose agent was greeted, the container's: it was made for `purpose`, has its layers at `layers` and its data
+/// disk at `disk`, which moves to the container.
+///
+/// # Errors
+/// When the container wants another. Nothing has changed then.
+pub fn take_over(
+    id: ContainerId,
+    lock: Lock,
+    tied: bool,
+    purpose: &Purpose,
+    layers: &[Extent],
+    disk: &Path,
+) -> Result<Ready> {
+    let keeper_ns = monotonic_ns();
+    let record = Recorder::open(id, lock)?;
+    let (folder, description) = (&record.folder, &record.description);
+    let image = record.image()?;
+    let size = Host::this().vm_size(&description.host_config)?;
+    let wanted = Purpose::of(size, &description.host_config, &description.config.image, &image);
+    let path = folder.file("data.img");
+    if !purpose.serves(&wanted) || path.exists() {
+        return Err(Error::Conflict(format!("container {} needs another VM", folder.id)));
+    }
+    let task = record.task(layers.to_vec(), true, tied)?;
+    let log = log::Writer::new(folder.open_log()?);
+    let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
+    std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
+    Ok(Ready { record, task, log, listener, keeper_ns })
+}
+
+impl Ready {
+    /// Keeps the container until it has ended; another VM takes the place of this one in its pool.
+    pub fn run(mut self, vmm: Vmm, agent: Agent, front_end: Channel, signals: Signals, pool: String) {
+        self.record.pool = Some(pool);
+        let doors = Doors {
+            listener: Some(self.listener),
+            first: Some(front_end.into()),
+            signals: Some(signals),
+            agent: Some(agent),
+        };
+        Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(self.record), self.keeper_ns).run();
+    }
+}
+
 /// Writes down what happens to the container.
 struct Recorder {
     store: Store,
@@ -135,11 +183,44 @@ struct Recorder {
     state: State,
     /// What its VM goes on from, if it does.
     template: OnceCell<Template>,
+    /// Where its VM waited, until another takes its place.
+    pool: Option<String>,
     /// Held until the record is complete.
     _lock: Lock,
 }
 
 impl Recorder {
+    fn open(id: ContainerId, lock: Lock) -> Result<Self> {
+        let store = Store::open()?;
+        let folder = Folder::new(&store.containers(), id);
+        let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
+        let (state, template) = (State::default(), OnceCell::new());
+        Ok(Self { store, folder, description, state, template, pool: None, _lock: lock })
+    }
+
+    fn image(&self) -> Result<Image> {
+        let image = image::Store::open()?.find(&self.description.image.to_string())?;
+        Ok(image.ok_or_else(|| image::Error::NotFound(self.description.config.image.clone()))?)
+    }
+
+    /// What is to run, in a VM that has the image's layers there.
+    fn task(&self, layers: Vec<Extent>, restored: bool, tied: bool) -> Result<Task> {
+        let description = &self.description;
+        let config = &description.config;
+        let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
+        Ok(Task {
+            container: process::container(description, layers),
+            process: process::process(description)?,
+            stdin: config.open_stdin,
+            stdin_once: config.stdin_once,
+            stop_signal,
+            stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
+            keep_disk: !description.host_config.auto_remove,
+            restored,
+            tied,
+        })
+    }
+
     fn prepare(&self, tied: bool, template: bool) -> Result<Prepared> {
         let (folder, description) = (&self.folder, &self.description);
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
@@ -147,8 +228,7 @@ impl Recorder {
         let listener = folder.listen().map_err(keeper)?;
         let log = log::Writer::new(folder.open_log()?);
         let console = launch::console().map_err(keeper)?;
-        let image = image::Store::open()?.find(&description.image.to_string())?;
-        let image = image.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
+        let image = self.image()?;
         let size = Host::this().vm_size(&description.host_config)?;
         let purpose =
             template.then(|| Purpose::of(size, &description.host_config, &description.config.image, &image));
@@ -157,19 +237,7 @@ impl Recorder {
         let snapshot = snapshot.map_err(keeper)?;
         let layers = image.open_layers()?;
         let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
-        let config = &description.config;
-        let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
-        let task = Task {
-            container: process::container(description, machine.layers.clone()),
-            process: process::process(description)?,
-            stdin: config.open_stdin,
-            stdin_once: config.stdin_once,
-            stop_signal,
-            stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
-            keep_disk: !description.host_config.auto_remove,
-            restored: template.is_some(),
-            tied,
-        };
+        let task = self.task(machine.layers.clone(), template.is_some(), tied)?;
         Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 
@@ -204,6 +272,13 @@ impl Recorder {
         let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
     }
 
+    /// Has another VM take the place of this one in its pool.
+    fn refill(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            Pools::open().replace(&pool);
+        }
+    }
+
     fn event(&self, action: &str, attributes: &[(&str, String)]) {
         self.store.journal().append(action, &self.description, attributes);
     }
@@ -219,6 +294,7 @@ impl Record for Recorder {
         if let Some(template) = self.template.take() {
             template.leave_spare();
         }
+        self.refill();
         self.state = State {
             status: Status::Running,
             started_at: timestamp::now(),
@@ -238,6 +314,7 @@ impl Record for Recorder {
     }
 
     fn ended(&mut self, outcome: &Outcome) {
+        self.refill();
         let ending = &outcome.ending;
         self.state.keeper_pid = 0;
         self.state.exit_code = ending.code();

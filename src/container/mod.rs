@@ -15,6 +15,7 @@ mod inspect;
 pub mod keeper;
 pub mod limits;
 mod machine;
+pub mod pool;
 mod process;
 mod seccomp;
 pub mod signal;

@@ -75,16 +75,16 @@ impl Run {
         let image = image::obtain(self.options.image(), self.options.pull.into(), self.options.quiet)?;
         let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
-        if !self.no_template {
-            prepare_template(&request.host_config, &request.config.image, &image)?;
-        }
+        let template = (!self.no_template)
+            .then(|| prepare_template(&request.host_config, &request.config.image, &image))
+            .transpose()?;
         let Created { folder, description, lock } =
             container::create(&store, &image, request, Status::Starting)?;
         if let Some(file) = id_file {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
-        let channel = container::start(&folder, lock, tied, !self.no_template)?;
+        let channel = container::start(&folder, lock, tied, template.as_ref())?;
         if self.detach {
             return Ok(match await_start(&channel)? {
                 Ok(()) => {
@@ -120,15 +120,15 @@ impl Run {
     }
 }
 
-/// Builds the template for such a container if there is none; without one it boots.
+/// Builds the template for such a container if there is none, and gives what it is for; without one the container boots.
 ///
 /// # Errors
 /// When there can be no such container.
-pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<()> {
+pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<Purpose> {
     let templates = Templates::open();
     let purpose = Purpose::of(Host::this().vm_size(host_config)?, host_config, name, image);
     if !templates.lacks(&purpose) {
-        return Ok(());
+        return Ok(purpose);
     }
     if std::io::stderr().is_terminal() {
         eprintln!("hull: building template (once)");
@@ -139,7 +139,7 @@ pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> 
         Ok(_) | Err(Error::Missing(_)) => {}
         Err(error) => eprintln!("hull: booting, since there is no template: {error}"),
     }
-    Ok(())
+    Ok(purpose)
 }
 
 /// The file of `--cidfile`. It must not have been there; dropped before it is written, it is gone again.

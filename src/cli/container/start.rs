@@ -12,7 +12,7 @@ use super::{
     session::{self, End, Wish},
 };
 use crate::{
-    container::{Description, Error, Result, action, state::Store},
+    container::{Description, Error, Result, action, state::Store, template::Purpose},
     image,
 };
 
@@ -43,8 +43,8 @@ impl Start {
             return Ok(self.attached(container)?);
         }
         for_each(&self.containers, |store, container| {
-            prepare(store, container)?;
-            if let Some(channel) = action::restart(store, container, false)? {
+            let template = prepare(store, container)?;
+            if let Some(channel) = action::restart(store, container, false, template.as_ref())? {
                 await_start(&channel)?.map_err(|(_, message)| Error::Conflict(message))?;
             }
             Ok(container.to_owned())
@@ -55,8 +55,8 @@ impl Start {
         let store = Store::open()?;
         let folder = store.find(container)?;
         let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
-        prepare(&store, container)?;
-        let channel = match action::restart(&store, container, false)? {
+        let template = prepare(&store, container)?;
+        let channel = match action::restart(&store, container, false, template.as_ref())? {
             Some(channel) => channel,
             None => action::connect(&store, &folder)?.ok_or_else(|| Error::NotRunning(folder.id.clone()))?,
         };
@@ -74,14 +74,14 @@ impl Start {
     }
 }
 
-/// Builds the template for a container that was never started. One that was has a disk that fits none.
-fn prepare(store: &Store, container: &str) -> Result<()> {
+/// Builds the template for a container that was never started, and gives what it is for. One that was has a disk that fits none.
+fn prepare(store: &Store, container: &str) -> Result<Option<Purpose>> {
     let folder = store.find(container)?;
     let description = folder.description()?.filter(|_| !folder.file("data.img").exists());
-    let Some(Description { image, host_config, config, .. }) = description else { return Ok(()) };
+    let Some(Description { image, host_config, config, .. }) = description else { return Ok(None) };
     match image::Store::open()?.find(&image.to_string())? {
-        Some(image) => prepare_template(&host_config, &config.image, &image),
+        Some(image) => prepare_template(&host_config, &config.image, &image).map(Some),
         // The keeper says so.
-        None => Ok(()),
+        None => Ok(None),
     }
 }

@@ -42,9 +42,7 @@ impl Store {
     /// # Errors
     /// When they cannot be made.
     pub fn open() -> Result<Self> {
-        let folder =
-            folders::user(Some("HULL_STATE"), "XDG_STATE_HOME", ".local/state", "/var/lib/hull/state");
-        Self::open_at(folder)
+        Self::open_at(folders::state())
     }
 
     /// The store in this folder.

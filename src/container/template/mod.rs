@@ -190,8 +190,7 @@ impl Templates {
 
     /// Whether a template for this purpose is to be built: there is none, and none could be built a moment ago either.
     pub fn lacks(&self, purpose: &Purpose) -> bool {
-        Self::inputs().is_some_and(|inputs| {
-            let id = inputs.id(purpose);
+        Self::id(purpose).is_some_and(|id| {
             !self.root.join(&id).exists() && !recent(&self.root.join(format!("{id}.failed")))
         })
     }
@@ -201,6 +200,11 @@ impl Templates {
         let inputs = Self::inputs()?;
         let any_image = || self.open_one(&inputs.id(&purpose.any_image()));
         self.open_one(&inputs.id(purpose)).or_else(any_image)
+    }
+
+    /// Name of the template for this purpose, whether there is one or not. `None` when something to build it of is missing.
+    pub fn id(purpose: &Purpose) -> Option<String> {
+        Self::inputs().map(|inputs| inputs.id(purpose))
     }
 
     /// What a template would be built of now, if everything is there.

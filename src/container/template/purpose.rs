@@ -53,6 +53,12 @@ impl Purpose {
         Self { size, image }
     }
 
+    /// Whether a VM that was made for this serves for that.
+    pub fn serves(&self, other: &Self) -> bool {
+        let layers = |purpose: &'_ Self| purpose.image.as_ref().map(|image| image.layers.clone());
+        self.size == other.size && layers(self) == layers(other)
+    }
+
     /// The same, whatever the image.
     pub fn any_image(&self) -> Self {
         Self { size: self.size, image: None }

@@ -174,9 +174,9 @@ impl Keeper {
                  install a hull and a guest rootfs of the same release"
             )),
             (AgentMessage::Hello { first_instruction_ns, ready_ns, .. }, Stage::Booting) => {
-                self.timings.hello_ns = monotonic_ns();
                 self.timings.guest_first_instruction_ns = first_instruction_ns;
                 self.timings.guest_ready_ns = ready_ns;
+                self.greet();
                 self.start();
             }
             (AgentMessage::Started { process_id: PROCESS, .. }, Stage::Starting) => {
@@ -210,8 +210,23 @@ impl Keeper {
         }
     }
 
-    /// The agent is up: tells it what to run.
-    fn start(&mut self) {
+    /// The agent is up.
+    fn greet(&mut self) {
+        self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
+        if self.task.restored {
+            match agent::wake() {
+                Ok(wake) => self.tell_agent(&wake),
+                Err(error) => self.fail(&format!("the host gives no random bytes: {error}")),
+            }
+        }
+    }
+
+    /// Tells the agent what to run.
+    pub(super) fn start(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.timings.hello_ns = monotonic_ns();
         let stdio = Stdio {
             stdin: self.task.stdin.then_some(port(Stream::Stdin)),
             stdout: Some(port(Stream::Stdout)),
@@ -223,13 +238,6 @@ impl Keeper {
         let process = Box::new(std::mem::take(&mut self.task.process));
         self.task.process.terminal = terminal;
         self.enter(Stage::Starting);
-        self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
-        if self.task.restored {
-            match agent::wake() {
-                Ok(wake) => self.tell_agent(&wake),
-                Err(error) => return self.fail(&format!("the host gives no random bytes: {error}")),
-            }
-        }
         self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
     }
 

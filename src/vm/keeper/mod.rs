@@ -115,6 +115,8 @@ pub struct Doors {
     pub first: Option<OwnedFd>,
     /// Each signal asks for the container's end.
     pub signals: Option<Signals>,
+    /// The agent, where it was greeted before there was a container.
+    pub agent: Option<Agent>,
 }
 
 /// How far the container is.
@@ -208,7 +210,7 @@ impl Keeper {
             control_open: true,
             console_open: true,
             exit_reason: None,
-            agent: None,
+            agent: doors.agent,
             stage: Stage::Booting,
             deadline: None,
             escalation: None,
@@ -241,6 +243,9 @@ impl Keeper {
     /// Runs until the VM is gone and the record written.
     pub fn run(mut self) -> Outcome {
         let mut buffer = vec![0; CHUNK];
+        if self.agent.is_some() {
+            self.start();
+        }
         while self.stage != Stage::Gone || !self.outputs.iter().all(Output::is_done) {
             for (source, flags) in self.wait() {
                 self.handle(source, flags, &mut buffer);

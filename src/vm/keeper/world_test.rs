@@ -141,7 +141,7 @@ impl Plan {
         let (record, process) = (notes.clone(), Played { exit, alive: alive.clone(), killed: false });
         let keeper = std::thread::spawn(move || {
             let vmm = Vmm { control: near, console: console_read, process: Box::new(process) };
-            let doors = Doors { listener: None, first: Some(first.into()), signals: None };
+            let doors = Doors { listener: None, first: Some(first.into()), signals: None, agent: None };
             let log = log::Writer::new(log_file);
             Keeper::new(self.task, self.limits, vmm, doors, log, Box::new(record), 1).run()
         });

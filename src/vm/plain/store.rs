@@ -43,9 +43,7 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn open() -> anyhow::Result<Self> {
-        let state =
-            folders::user(Some("HULL_STATE"), "XDG_STATE_HOME", ".local/state", "/var/lib/hull/state");
-        Self::open_at(state.join("vms"))
+        Self::open_at(folders::state().join("vms"))
     }
 
     /// The one in this folder.
