@@ -1,4 +1,4 @@
-//! What N idle containers cost together: what each has for itself, and what the host has less for each that is there.
+//! What N containers cost together: what each has for itself, and what the host has less for each that is there.
 
 use std::{
     os::unix::process::CommandExt,
@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 
+use super::serving::{self, Served};
 use crate::{
     container::{
         action,
@@ -36,6 +37,8 @@ pub struct Plan {
     pub reserve: u64,
     /// How long the containers are left alone before they are measured.
     pub settle: Duration,
+    /// How long they then serve requests, if they do.
+    pub serve: Option<Duration>,
 }
 
 /// What so many containers cost.
@@ -62,6 +65,10 @@ pub struct Outcome {
     pub slope: f64,
     /// How many would fit, by that.
     pub would_fit: u64,
+    /// How they served.
+    pub served: Option<Served>,
+    /// What they cost after that.
+    pub serving: Option<Step>,
 }
 
 /// Runs the plan; `progress` is told how many containers run. They are gone when this returns.
@@ -91,9 +98,12 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(usize)) -> anyhow::Result<O
         containers = containers.start(plan)?;
         progress(containers.0.len());
     }
+    let served = plan.serve.map(|duration| serving::measure(&containers.0, duration)).transpose()?;
+    let serving = plan.serve.map(|_| containers.measure()).transpose()?;
     let slope = -slope(steps.iter().map(|step| (step.containers as f64, step.available as f64)));
     let free = steps[0].available.saturating_sub(plan.reserve) as f64;
-    Ok(Outcome { steps, slope, would_fit: if slope > 0.0 { (free / slope) as u64 } else { 0 } })
+    let would_fit = if slope > 0.0 { (free / slope) as u64 } else { 0 };
+    Ok(Outcome { steps, slope, would_fit, served, serving })
 }
 
 /// Ids of containers that run; dropped, they are killed.

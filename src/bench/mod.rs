@@ -3,4 +3,5 @@
 pub mod boot;
 pub mod density;
 pub mod profile;
+mod serving;
 pub mod statistics;

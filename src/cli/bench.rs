@@ -11,6 +11,7 @@ use crate::assets::Assets;
 use crate::bench::boot::{self, Outcome, Plan};
 use crate::bench::density;
 use crate::bench::profile::SymbolMap;
+use crate::bench::statistics::Summary;
 use crate::config::Size;
 
 use super::image::size::human;
@@ -97,14 +98,17 @@ pub struct Density {
     /// Memory limit of each container; what `hull run` gives when absent
     #[arg(short, long)]
     memory: Option<Size>,
+    /// Then have each answer a request a second, for so many seconds: a line that its command (`cat` unless given) gives back
+    #[arg(long, value_name = "SECONDS")]
+    serve: Option<u64>,
     /// Memory to leave to the host
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     reserve: Size,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Command to run; it must not end by itself
-    #[arg(trailing_var_arg = true, default_values = ["sleep", "1000000"])]
+    /// Command to run, `sleep` unless given; it must not end by itself
+    #[arg(trailing_var_arg = true)]
     command: Vec<String>,
 }
 
@@ -112,11 +116,19 @@ impl Density {
     /// Measures and prints.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let memory = self.memory.map(|memory| memory.to_string());
+        let mut options = options(&[("--cpus", &self.cpus), ("--memory", &memory)]);
+        let mut idle = ["sleep", "1000000"].as_slice();
+        if self.serve.is_some() {
+            options.push("--interactive".to_owned());
+            idle = &["cat"];
+        }
+        let idle = idle.iter().map(ToString::to_string).collect();
         let plan = density::Plan {
             count: (self.count > 0).then_some(self.count),
             image: self.image,
-            command: self.command,
-            options: options(&[("--cpus", &self.cpus), ("--memory", &memory)]),
+            command: if self.command.is_empty() { idle } else { self.command },
+            options,
+            serve: self.serve.map(Duration::from_secs),
             reserve: self.reserve.0,
             settle: Duration::from_secs(1),
         };
@@ -144,6 +156,20 @@ impl Density {
             human(outcome.slope as u64),
             outcome.would_fit
         );
+        if let (Some(served), Some(step)) = (outcome.served, outcome.serving) {
+            println!(
+                "Of {} requests, one a second to each, {} were answered, and {} were not sent for want of an answer before; {} \
+                 unshared each after that.",
+                served.requests,
+                served.answers,
+                served.skipped,
+                human(step.unshared_each as u64)
+            );
+            if let Some(times) = served.milliseconds {
+                let Summary { min, median, p90, max, .. } = times;
+                println!("An answer took {median:.1} ms (min {min:.1}, p90 {p90:.1}, max {max:.1}).");
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         log,
         signals::Signals,
         timestamp,
+        usage::children,
     },
     vmm::{channel::Channel, monotonic_ns},
 };
@@ -99,11 +100,13 @@ impl Prepared {
             self.console,
         ) {
             Ok(vmm) => {
-                // While the guest comes up there is time for what commands that were killed left behind.
-                let _ = record.store.sweep();
                 if let Some(template) = self.template {
+                    // Beside the VMM, which has other things to do before it needs any of it.
+                    template.read_ahead();
                     let _ = record.template.set(template);
                 }
+                // While the guest comes up there is time for what commands that were killed left behind.
+                let _ = record.store.sweep();
                 let doors = Doors {
                     listener: Some(self.listener),
                     first: Some(front_end),
@@ -293,6 +296,10 @@ impl Record for Recorder {
     fn started(&mut self) {
         if let Some(template) = self.template.take() {
             template.leave_spare();
+            // The keeper's only child is its VMM.
+            for vmm in children(std::process::id()).unwrap_or_default() {
+                template.note_touched(vmm);
+            }
         }
         self.refill();
         self.state = State {

@@ -15,4 +15,5 @@ pub mod plain;
 pub mod signals;
 pub mod sparse;
 pub mod timestamp;
+pub mod touched;
 pub mod usage;

@@ -63,7 +63,11 @@ pub fn available_memory() -> io::Result<u64> {
     Ok(sum(&text, &["MemAvailable:"]))
 }
 
-fn children(pid: u32) -> io::Result<Vec<u32>> {
+/// Processes that this one has started and not yet reaped.
+///
+/// # Errors
+/// When it has ended.
+pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }

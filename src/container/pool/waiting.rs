@@ -124,6 +124,7 @@ impl Waiting {
             machine(Parts { size: purpose.size, layers, data_disk, snapshot, console: &console.1 })?;
         let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
             .map_err(|error| Error::Keeper(format!("cannot start the VMM: {error}")))?;
+        template.read_ahead();
         // While the guest comes up there is time for the next one's copy.
         template.leave_spare();
         Ok(Self {

@@ -5,6 +5,7 @@
 //!     snapshot                  the VM; mapped privately by every VM that goes on from it
 //!     data.img                  its data disk at that moment: the two belong together
 //!     spare.img                 a copy of it for the next container, made while the last one started
+//!     touched.json              what the first container needed of the snapshot
 //!     about.json
 //! ```
 //! There is one for each size of a VM, which is booted, and one for each image that runs in it, which goes on from that: the layers
@@ -36,10 +37,17 @@ use super::{
     sizing::VmSize,
     state::Lock,
 };
-use crate::{assets::Assets, folders, vm::timestamp, vmm::snapshot};
+use crate::{
+    assets::Assets,
+    folders,
+    vm::{folder, timestamp, touched::Touched},
+    vmm::snapshot,
+};
 
 /// Name of a copy of the data disk in a template's folder.
 const SPARE: &str = "spare.img";
+/// Name of the record of what VMs need of a template's snapshot.
+const TOUCHED: &str = "touched.json";
 /// A copy is not made where there is less room than this, in bytes.
 const SPARE_ROOM: u64 = 256 << 20;
 /// Templates that one hull keeps.
@@ -84,13 +92,37 @@ impl Template {
     /// next will see.
     pub fn leave_spare(&self) {
         let room = rustix::fs::fstatvfs(&self.folder).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        let path = PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(SPARE);
+        let path = self.file(SPARE);
         if room > SPARE_ROOM
             && !path.exists()
             && let Ok(Some(_lock)) = Lock::take(&self.lock, false)
         {
             let _ = disk::make(&self.data_disk, &path);
         }
+    }
+}
+
+impl Template {
+    /// Has what a VM will need of the snapshot read, if it was seen what that is.
+    pub fn read_ahead(&self) {
+        if let Ok(Some(touched)) = folder::read::<Touched>(&self.file(TOUCHED)) {
+            touched.read_ahead(&self.snapshot);
+        }
+    }
+
+    /// Notes what the VM in this process needed of the snapshot, unless that is known.
+    pub fn note_touched(&self, vmm: u32) {
+        let path = self.file(TOUCHED);
+        if !path.exists()
+            && let Ok(touched) = Touched::by(vmm, &self.snapshot)
+        {
+            // Nothing depends on it.
+            let _ = folder::write(&path, &touched);
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(name)
     }
 }
 
