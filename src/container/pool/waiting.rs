@@ -102,7 +102,7 @@ enum Heard {
     /// Somebody wants the VM to end.
     End,
     /// A container took it; this is its front end.
-    Taken(Channel, Ready),
+    Taken(Channel, Box<Ready>),
 }
 
 impl Waiting {
@@ -157,7 +157,7 @@ impl Waiting {
                 Heard::Taken(front_end, ready) => {
                     let agent = self.agent.ok_or_else(|| lost(&"its agent"))?;
                     let Self { pool, vmm, signals, .. } = self;
-                    return Ok(Some(Taken { pool, ready, vmm, agent, front_end, signals }));
+                    return Ok(Some(Taken { pool, ready: *ready, vmm, agent, front_end, signals }));
                 }
             }
         }
@@ -260,7 +260,7 @@ impl Waiting {
                         Ok(ready) => {
                             // Told before anything of the container is.
                             caller.send(&Answer::Taken, None).map_err(|error| lost(&error))?;
-                            return Ok(Heard::Taken(caller, ready));
+                            return Ok(Heard::Taken(caller, Box::new(ready)));
                         }
                         // The front end starts it in another way.
                         Err(error) => {
