@@ -1,6 +1,11 @@
 //! Where a user's things are, by the XDG base directory specification.
 
-use std::path::PathBuf;
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 /// The folder that the variable `own` names; else `hull` in the one that `xdg` names; else `hull` in `in_home` of the user's
 /// home; else `otherwise`. A variable that is empty is as good as none.
@@ -10,4 +15,20 @@ pub fn user(own: Option<&str>, xdg: &str, in_home: &str, otherwise: &str) -> Pat
         .or_else(|| variable(xdg).map(|folder| folder.join("hull")))
         .or_else(|| variable("HOME").map(|home| home.join(in_home).join("hull")))
         .unwrap_or_else(|| PathBuf::from(otherwise))
+}
+
+/// Makes a folder that nobody but its owner looks into.
+///
+/// # Errors
+/// As `mkdir(2)`: also when it is there already.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// The same with those that it is in; what is there already stays as it is.
+///
+/// # Errors
+/// As `mkdir(2)`.
+pub fn make_all_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::each;
 use crate::{
-    cli::{image::size, table},
+    cli::{each::each, image::size, table},
     config::Name,
     vm::plain::snapshot::{Snapshot, Snapshots as All},
 };
@@ -55,8 +54,10 @@ impl Snapshots {
         let all = All::open();
         match self.verb.unwrap_or(Verb::Ls(self.ls)) {
             Verb::Ls(ls) => ls.run(&all),
-            Verb::Verify(Names { names }) => each(&names, |name| all.find(name)?.verify()),
-            Verb::Rm(Names { names }) => each(&names, |name| all.remove(name)),
+            Verb::Verify(Names { names }) => {
+                Ok(each(&names, |name| all.find(name)?.verify().map(|()| name.to_string())))
+            }
+            Verb::Rm(Names { names }) => Ok(each(&names, |name| all.remove(name).map(|()| name.to_string()))),
         }
     }
 }

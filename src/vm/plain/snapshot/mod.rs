@@ -24,9 +24,9 @@ mod sums;
 mod take;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -41,7 +41,7 @@ use super::Stamp;
 use crate::{
     config::{Name, VmFile},
     folders,
-    vm::folder::Lock,
+    vm::folder::{self, Lock},
     vmm::snapshot,
 };
 
@@ -122,10 +122,14 @@ impl Snapshots {
         Self { root }
     }
 
-    fn lock(&self) -> anyhow::Result<Lock> {
-        let path = self.root.join(".lock");
-        let lock = Lock::take(&path, true).with_context(|| format!("cannot lock {}", path.display()))?;
-        lock.with_context(|| format!("cannot lock {}", path.display()))
+    /// The folder of the snapshot of this name.
+    fn folder(&self, name: &Name) -> anyhow::Result<PathBuf> {
+        let path = self.root.join(name.as_str());
+        anyhow::ensure!(
+            path.is_dir(),
+            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
+        );
+        Ok(path)
     }
 
     /// The snapshot of this name.
@@ -133,11 +137,7 @@ impl Snapshots {
     /// # Errors
     /// When there is none, or it is damaged or of another version of hull.
     pub fn find(&self, name: &Name) -> anyhow::Result<Snapshot> {
-        let path = self.root.join(name.as_str());
-        anyhow::ensure!(
-            path.is_dir(),
-            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
-        );
+        let path = self.folder(name)?;
         let about = read_about(&path).with_context(|| format!("snapshot {name}"))?;
         anyhow::ensure!(about.name == *name, "snapshot {name}: it was taken as {}", about.name);
         Ok(Snapshot { about, path })
@@ -165,12 +165,8 @@ impl Snapshots {
     /// # Errors
     /// When there is none, or it cannot be removed.
     pub fn remove(&self, name: &Name) -> anyhow::Result<()> {
-        let path = self.root.join(name.as_str());
-        anyhow::ensure!(
-            path.is_dir(),
-            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
-        );
-        let _lock = self.lock()?;
+        let path = self.folder(name)?;
+        let _lock = folder::lock(&self.root)?;
         self.sweep();
         // Nothing of it is seen under its name when only a part is left.
         let going = self.unfinished(name);
@@ -196,18 +192,17 @@ impl Snapshots {
 
     /// Makes the folder of a snapshot that is being taken.
     fn begin(&self, name: &Name) -> anyhow::Result<Unfinished> {
-        // The memory of a VM is its owner's.
-        let make = |path: &Path, recursive| DirBuilder::new().recursive(recursive).mode(0o700).create(path);
         let failed = || format!("cannot make a folder in {}", self.root.display());
-        make(&self.root, true).with_context(failed)?;
-        let _lock = self.lock()?;
+        // The memory of a VM is its owner's.
+        folders::make_all_private(&self.root).with_context(failed)?;
+        let _lock = folder::lock(&self.root)?;
         anyhow::ensure!(
             !self.root.join(name.as_str()).exists(),
             "there is a snapshot {name} already; choose another name, or remove it (`hull vm snapshots rm {name}`)"
         );
         self.sweep();
         let path = self.unfinished(name);
-        match make(&path, false) {
+        match folders::make_private(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 anyhow::bail!("another command takes a snapshot {name} at this moment; choose another name")
