@@ -302,9 +302,9 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
 
     // A snapshot of a later hull, and a CPU that can more than this one.
     let about = snapshots(&home).join("three/about");
+    reseal(&about, |about| about["version"] = json!(3));
+    refused(&["restore", "three"], &["three", "format 3"]);
     reseal(&about, |about| about["version"] = json!(2));
-    refused(&["restore", "three"], &["three", "format 2"]);
-    reseal(&about, |about| about["version"] = json!(1));
     let vm = snapshots(&home).join("three/vm");
     let pristine = State::read(&vm);
     pristine.clone().write(&vm, &about, |state| state["cpu"] = json!("Cyrix 0x1"));

@@ -66,7 +66,7 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
     let mut descriptors = Descriptors::default();
     let kvm = descriptors.add(open_kvm()?);
     let start = match snapshot {
-        Some(snapshot) => Start::Snapshot { file: descriptors.add(snapshot) },
+        Some(snapshot) => Start::Snapshot { file: descriptors.add(snapshot), below: Vec::new() },
         None => Start::Boot {
             kernel: descriptors.add(open(assets.kernel())?),
             initrd: None,

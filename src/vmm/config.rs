@@ -54,6 +54,8 @@ pub enum Start {
     Snapshot {
         /// The file, see [`super::snapshot`].
         file: Fd,
+        /// If that has only what differs from another: the other, what that differs from, and so on.
+        below: Vec<Fd>,
     },
 }
 

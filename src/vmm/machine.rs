@@ -20,6 +20,7 @@ use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_r
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::backing::Backing;
 use super::channel::Channel;
 use super::config::{KernelKind, Start, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
@@ -30,7 +31,7 @@ use super::freezer::Freezer;
 use super::monotonic_ns;
 use super::parking::Parking;
 use super::seccomp::{self, Thread};
-use super::snapshot::{self, State};
+use super::snapshot::State;
 use super::vcpu::{self, Buses};
 
 /// A VM that is ready to run.
@@ -59,13 +60,14 @@ impl Machine {
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, 0, model.address_bits())?;
-        let (kernel_kind, memory, saved) = match &config.start {
-            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, None),
-            Start::Snapshot { file } => {
-                let file = descriptors.file(*file)?;
-                let state = snapshot::read(&file)?;
+        let (kernel_kind, memory, backing, saved) = match &config.start {
+            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, Backing::none(), None),
+            Start::Snapshot { file, below } => {
+                let files: Result<Vec<_>, _> =
+                    std::iter::once(file).chain(below).map(|file| descriptors.file(*file)).collect();
+                let (state, memory, backing) = Backing::map(files?, &map.regions())?;
                 check(config, &state, &model, &quirks)?;
-                (state.kernel_kind, snapshot::map(file, &map.regions())?, Some(state))
+                (state.kernel_kind, memory, backing, Some(state))
             }
         };
         let memory = Arc::new(memory);
@@ -109,6 +111,7 @@ impl Machine {
         let freezer = Freezer {
             vm,
             memory,
+            backing,
             kernel_kind,
             parking: Arc::new(parking),
             transports: devices.transports.clone(),

@@ -53,16 +53,17 @@ fn parse_change(text: &str) -> Result<(usize, PathBuf), String> {
 impl Restore {
     /// Has the VM go on and stays until it has ended, as `hull vm run`.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let snapshot = Snapshots::open().find(&self.snapshot)?;
+        let snapshots = Snapshots::open();
+        let snapshot = snapshots.find(&self.snapshot)?;
         if self.verify {
-            snapshot.verify()?;
+            snapshots.verify(&snapshot)?;
         }
         let mut disks = BTreeMap::new();
         for (place, path) in self.changes {
             anyhow::ensure!(disks.insert(place, path).is_none(), "--set disk{place} is given twice");
         }
         let changes = Changes { name: self.name, disks };
-        let (claim, description) = restore(&Store::open()?, &snapshot, changes, self.detach)?;
+        let (claim, description) = restore(&Store::open()?, &snapshots, &snapshot, changes, self.detach)?;
         session::start(claim, &description, self.detach)
     }
 }

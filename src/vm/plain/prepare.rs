@@ -113,7 +113,9 @@ fn start(description: &Description, descriptors: &mut Descriptors) -> anyhow::Re
         anyhow::Ok(descriptors.add(file))
     };
     if let Some(snapshot) = &description.snapshot {
-        return Ok(Start::Snapshot { file: open("snapshot", snapshot)? });
+        let file = open("snapshot", snapshot)?;
+        let below = description.below.iter().map(|below| open("snapshot", below));
+        return Ok(Start::Snapshot { file, below: below.collect::<Result<_, _>>()? });
     }
     let initrd = kernel.initrd.as_ref().map(|path| open("RAM disk", path)).transpose()?;
     let (image, kernel_kind) = match &kernel.image {
