@@ -197,6 +197,79 @@ fn a_busy_vm_goes_on_and_so_do_its_snapshots() {
 }
 
 #[test]
+fn a_difference_is_small_and_goes_on_like_the_whole() {
+    let Some(home) = home("a_difference_is_small_and_goes_on_like_the_whole") else { return };
+    boot(&home);
+    let errors = home.fails(1, &["vm", "snapshot", "--diff", "busy"]);
+    assert!(errors.contains("no snapshot of this VM yet") && errors.contains("without --diff"), "{errors}");
+    assert_eq!(kept(&home), [""; 0]);
+    let shown = |name: &str| {
+        let all = home.ok(&["vm", "snapshots", "ls", "--json"]);
+        let lines = all.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.into_iter().find(|snapshot| snapshot["Name"] == name).expect("the snapshot")
+    };
+    let refused = |arguments: &[&str], said: &[&str]| {
+        let errors = home.fails(1, &[&["vm"], arguments].concat());
+        assert!(said.iter().all(|part| errors.contains(part)), "{arguments:?}: {errors}");
+    };
+
+    home.ok(&["vm", "snapshot", "busy", "whole"]);
+    let whole = shown("whole")["Size"].as_u64();
+    let original = Watched::new(&home, "busy");
+    let mut last = "whole".to_owned();
+    for number in 0..if soak() { 20 } else { 4 } {
+        let before = original.count();
+        let name = format!("d{number}");
+        home.ok(&["vm", "snapshot", "--diff", "busy", &name]);
+        let about = shown(&name);
+        assert_eq!(about["Base"], last.as_str());
+        assert!(about["Size"].as_u64() < whole.map(|size| size / 4), "{about}");
+        home.ok(&["vm", "restore", "-d", "--verify", "--name", "again", &name]);
+        let again = Watched::new(&home, "again");
+        let went_on = again.count();
+        assert!(went_on > before, "{went_on} after {before}");
+        assert!(!again.leave().contains("WRONG"));
+        // One that goes on from a difference differs from that.
+        if number == 1 {
+            home.ok(&["vm", "snapshot", "--diff", "again", "other"]);
+            assert_eq!(shown("other")["Base"], name.as_str());
+            home.ok(&["vm", "restore", "-d", "--name", "third", "other"]);
+            assert!(Watched::new(&home, "third").count() > went_on);
+            home.ok(&["vm", "rm", "-f", "third"]);
+        }
+        home.ok(&["vm", "rm", "-f", "again"]);
+        last = name;
+    }
+    original.count();
+    assert!(!original.leave().contains("WRONG"));
+
+    // What others need stays, or takes them with it; one of the same name is not the same.
+    refused(&["snapshots", "rm", "d0"], &["d1 has only what differs from it", "--force"]);
+    refused(&["snapshots", "rm", "whole"], &["d0 has only"]);
+    // In another file, for the VM's own memory is mapped from this one.
+    let (base, aside) = (snapshots(&home).join("whole/vm"), home.folder.path().join("aside"));
+    let bytes = fs::read(&base).expect("the snapshot");
+    fs::rename(&base, &aside).expect("the snapshot");
+    fs::write(&base, &bytes).expect("a file");
+    flip(&base, 0x10_0000, 3);
+    refused(&["restore", "--verify", "--name", "again", "d0"], &["whole", "the memory is damaged"]);
+    fs::write(&base, &bytes[..bytes.len() / 2]).expect("a file");
+    refused(&["restore", "-d", "--name", "again", "d0"], &["that it differs from", "cut short"]);
+    fs::rename(&aside, &base).expect("the snapshot");
+    home.ok(&["vm", "snapshots", "rm", "--force", "whole"]);
+    refused(&["restore", "d1"], &["differs from snapshot whole", "no snapshot whole"]);
+    home.ok(&["vm", "snapshot", "busy", "whole"]);
+    refused(&["restore", "d1"], &["whole is another by now"]);
+    // Nor does a VM differ from what is gone.
+    home.ok(&["vm", "snapshots", "rm", "whole"]);
+    refused(&["snapshot", "--diff", "busy", "none"], &["is gone", "without --diff"]);
+    assert!(!kept(&home).contains(&"none".to_owned()));
+    Watched::new(&home, "busy").count();
+    home.ok(&["vm", "rm", "-f", "busy"]);
+    home.await_quiet();
+}
+
+#[test]
 fn a_terminal_is_the_console_before_and_after() {
     let Some(home) = home("a_terminal_is_the_console_before_and_after") else { return };
     let path = home.folder.path().join("busy.toml");

@@ -220,7 +220,11 @@ impl Snapshots {
     /// Those whose memory differs from that of this one.
     fn above(&self, name: &Name) -> anyhow::Result<Vec<Name>> {
         let all = self.list()?.into_iter().filter_map(|(_, snapshot)| Some(snapshot.ok()?.about));
-        let above = all.filter(|about| about.below.as_ref().is_some_and(|below| below.name == *name));
+        // One that took the place of what they differ from is none of theirs.
+        let state = self.find(name).ok().map(|snapshot| snapshot.about.state);
+        let same =
+            |below: &Below| below.name == *name && state.as_ref().is_none_or(|state| *state == below.state);
+        let above = all.filter(|about| about.below.as_ref().is_some_and(same));
         Ok(above.map(|about| about.name).collect())
     }
 
