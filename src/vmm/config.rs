@@ -56,6 +56,8 @@ pub enum Start {
         file: Fd,
         /// If that has only what differs from another: the other, what that differs from, and so on.
         below: Vec<Fd>,
+        /// The guest finds that the time since the snapshot has passed, so that its date is right; or else that none has.
+        advance_clock: bool,
     },
 }
 

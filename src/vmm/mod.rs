@@ -17,6 +17,7 @@ mod descriptors;
 mod devices;
 mod events;
 mod freezer;
+mod generation;
 mod machine;
 mod page_map;
 mod parking;

@@ -115,7 +115,8 @@ fn start(description: &Description, descriptors: &mut Descriptors) -> anyhow::Re
     if let Some(snapshot) = &description.snapshot {
         let file = open("snapshot", snapshot)?;
         let below = description.below.iter().map(|below| open("snapshot", below));
-        return Ok(Start::Snapshot { file, below: below.collect::<Result<_, _>>()? });
+        let below = below.collect::<Result<_, _>>()?;
+        return Ok(Start::Snapshot { file, below, advance_clock: true });
     }
     let initrd = kernel.initrd.as_ref().map(|path| open("RAM disk", path)).transpose()?;
     let (image, kernel_kind) = match &kernel.image {
