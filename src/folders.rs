@@ -1,6 +1,11 @@
 //! Where a user's things are, by the XDG base directory specification.
 
-use std::path::PathBuf;
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 /// What is known of what runs: `$HULL_STATE`, `$XDG_STATE_HOME/hull`, or `~/.local/state/hull`.
 pub fn state() -> PathBuf {
@@ -15,4 +20,20 @@ pub fn user(own: Option<&str>, xdg: &str, in_home: &str, otherwise: &str) -> Pat
         .or_else(|| variable(xdg).map(|folder| folder.join("hull")))
         .or_else(|| variable("HOME").map(|home| home.join(in_home).join("hull")))
         .unwrap_or_else(|| PathBuf::from(otherwise))
+}
+
+/// Makes a folder that nobody but its owner looks into.
+///
+/// # Errors
+/// As `mkdir(2)`: also when it is there already.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// The same with those that it is in; what is there already stays as it is.
+///
+/// # Errors
+/// As `mkdir(2)`.
+pub fn make_all_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -16,9 +16,17 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A guest that never rests: it counts, writes each number to its disk and reads it back from there, since the last to
-/// close a disk drops what is cached of it. All of that in one process, for a fork takes half a second on slow hosts.
+/// A guest that never rests, on two CPUs. It counts, writes each number to its disk and reads it back from there, since the last
+/// to close a disk drops what is cached of it. All of that in one process, for a fork takes half a second on slow hosts.
+/// Another writes larger parts of the disk, and compares.
 const INIT: &str = r#"#!/bin/sh
+part() { dd bs=4096 count=32 "$@" 2>/dev/null; }
+while :; do
+  part if=/bin/busybox of=/dev/vdb seek=$((16 + k)) conv=fsync
+  part if=/dev/vdb skip=$((16 + k)) | cmp -n 131072 - /bin/busybox || echo "WRONG: what was written"
+  k=$(((k + 7) % 200))
+  echo "part $k"
+done &
 i=0
 while :; do
   i=$((i+1))
@@ -50,6 +58,7 @@ fn home(test: &str) -> Option<Home> {
         [kernel]
         command_line = "console=hvc0 root=/dev/vda rootfstype=erofs ro init=/init"
         [machine]
+        vcpus = 2
         memory = "64M"
         [[disk]]
         path = "root.img"
@@ -107,12 +116,24 @@ impl Watched {
         Self { session, printed }
     }
 
+    /// Waits until this is printed; nothing before it is wrong.
+    fn expect(&self, text: &str) {
+        let before = self.printed.until(text);
+        assert!(!before.contains("WRONG"), "{before}");
+    }
+
     /// The number that comes next, after some more.
     fn count(&self) -> u64 {
         for _ in 0..5 {
-            self.printed.expect(".\r\ncount ");
+            self.expect(".\r\ncount ");
         }
         self.printed.until(".").parse().expect("a number")
+    }
+
+    /// Waits until what was written to larger parts of the disk was compared.
+    fn compared(&self) {
+        self.expect("part ");
+        self.expect("part ");
     }
 
     /// Leaves the VM, and gives what was not looked at.
@@ -159,6 +180,9 @@ fn a_busy_vm_goes_on_and_so_do_its_snapshots() {
         let went_on = again.count();
         assert!(went_on > before, "{went_on} after {before}");
         assert!(again.count() > went_on && original.count() > after);
+        if soak() {
+            again.compared();
+        }
         assert!(!again.leave().contains("WRONG"));
         assert_eq!(home.ok(&["vm", "rm", "-f", "again"]), "again\n");
         assert_eq!(home.ok(&["vm", "snapshots", "verify", name.trim()]), name);
@@ -171,7 +195,10 @@ fn a_busy_vm_goes_on_and_so_do_its_snapshots() {
     let disk = home.folder.path().join("mine.img");
     let set = format!("disk1={}", disk.display());
     home.ok(&["vm", "restore", "-d", "--set", &set, "last"]);
-    let last = Watched::new(&home, "busy").count();
+    let watched = Watched::new(&home, "busy");
+    let last = watched.count();
+    watched.compared();
+    assert!(!watched.leave().contains("WRONG"));
     let name = home.ok(&["vm", "snapshot", "busy"]);
     assert!(kept(&home).contains(&name.trim().to_owned()));
     home.ok(&["vm", "stop", "busy"]);
@@ -193,6 +220,79 @@ fn a_busy_vm_goes_on_and_so_do_its_snapshots() {
     eventually("the VM to end with its terminal", || listed(&home, "front").is_none());
     home.ok(&["vm", "rm", "busy"]);
     assert_eq!(home.ok(&["vm", "ls", "--json"]), "");
+    home.await_quiet();
+}
+
+#[test]
+fn a_difference_is_small_and_goes_on_like_the_whole() {
+    let Some(home) = home("a_difference_is_small_and_goes_on_like_the_whole") else { return };
+    boot(&home);
+    let errors = home.fails(1, &["vm", "snapshot", "--diff", "busy"]);
+    assert!(errors.contains("no snapshot of this VM yet") && errors.contains("without --diff"), "{errors}");
+    assert_eq!(kept(&home), [""; 0]);
+    let shown = |name: &str| {
+        let all = home.ok(&["vm", "snapshots", "ls", "--json"]);
+        let lines = all.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.into_iter().find(|snapshot| snapshot["Name"] == name).expect("the snapshot")
+    };
+    let refused = |arguments: &[&str], said: &[&str]| {
+        let errors = home.fails(1, &[&["vm"], arguments].concat());
+        assert!(said.iter().all(|part| errors.contains(part)), "{arguments:?}: {errors}");
+    };
+
+    home.ok(&["vm", "snapshot", "busy", "whole"]);
+    let whole = shown("whole")["Size"].as_u64();
+    let original = Watched::new(&home, "busy");
+    let mut last = "whole".to_owned();
+    for number in 0..if soak() { 20 } else { 4 } {
+        let before = original.count();
+        let name = format!("d{number}");
+        home.ok(&["vm", "snapshot", "--diff", "busy", &name]);
+        let about = shown(&name);
+        assert_eq!(about["Base"], last.as_str());
+        assert!(about["Size"].as_u64() < whole.map(|size| size / 4), "{about}");
+        home.ok(&["vm", "restore", "-d", "--verify", "--name", "again", &name]);
+        let again = Watched::new(&home, "again");
+        let went_on = again.count();
+        assert!(went_on > before, "{went_on} after {before}");
+        assert!(!again.leave().contains("WRONG"));
+        // One that goes on from a difference differs from that.
+        if number == 1 {
+            home.ok(&["vm", "snapshot", "--diff", "again", "other"]);
+            assert_eq!(shown("other")["Base"], name.as_str());
+            home.ok(&["vm", "restore", "-d", "--name", "third", "other"]);
+            assert!(Watched::new(&home, "third").count() > went_on);
+            home.ok(&["vm", "rm", "-f", "third"]);
+        }
+        home.ok(&["vm", "rm", "-f", "again"]);
+        last = name;
+    }
+    original.count();
+    assert!(!original.leave().contains("WRONG"));
+
+    // What others need stays, or takes them with it; one of the same name is not the same.
+    refused(&["snapshots", "rm", "d0"], &["d1 has only what differs from it", "--force"]);
+    refused(&["snapshots", "rm", "whole"], &["d0 has only"]);
+    // In another file, for the VM's own memory is mapped from this one.
+    let (base, aside) = (snapshots(&home).join("whole/vm"), home.folder.path().join("aside"));
+    let bytes = fs::read(&base).expect("the snapshot");
+    fs::rename(&base, &aside).expect("the snapshot");
+    fs::write(&base, &bytes).expect("a file");
+    flip(&base, 0x10_0000, 3);
+    refused(&["restore", "--verify", "--name", "again", "d0"], &["whole", "the memory is damaged"]);
+    fs::write(&base, &bytes[..bytes.len() / 2]).expect("a file");
+    refused(&["restore", "-d", "--name", "again", "d0"], &["that it differs from", "cut short"]);
+    fs::rename(&aside, &base).expect("the snapshot");
+    home.ok(&["vm", "snapshots", "rm", "--force", "whole"]);
+    refused(&["restore", "d1"], &["differs from snapshot whole", "no snapshot whole"]);
+    home.ok(&["vm", "snapshot", "busy", "whole"]);
+    refused(&["restore", "d1"], &["whole is another by now"]);
+    // Nor does a VM differ from what is gone.
+    home.ok(&["vm", "snapshots", "rm", "whole"]);
+    refused(&["snapshot", "--diff", "busy", "none"], &["is gone", "without --diff"]);
+    assert!(!kept(&home).contains(&"none".to_owned()));
+    Watched::new(&home, "busy").count();
+    home.ok(&["vm", "rm", "-f", "busy"]);
     home.await_quiet();
 }
 
@@ -233,6 +333,40 @@ fn a_terminal_is_the_console_before_and_after() {
     let refusal = home.fails(1, &["vm", "console", "again"]);
     let said = refusal.trim().rsplit(' ').next().expect("a path");
     assert!(fs::read_to_string(said).expect("its last words").contains("and 42"));
+}
+
+#[test]
+fn a_guest_learns_that_it_is_another_and_how_late_it_is() {
+    let Some(home) = home("a_guest_learns_that_it_is_another_and_how_late_it_is") else { return };
+    // A kernel of one's own is told by ACPI, by which it can be told of this.
+    let kernel = common::hull_path().with_file_name("../lib/hull/vmlinux");
+    let path = home.folder.path().join("busy.toml");
+    let file = fs::read_to_string(&path).expect("the file").replace("init=/init", "loglevel=6 init=/bin/sh");
+    let file = file.replace("[kernel]", &format!("[kernel]\nimage = {kernel:?}"));
+    fs::write(&path, file).expect("the file");
+    let mut front = Terminal::start(home.hull(&["vm", "run", path.to_str().expect("a path")]));
+    front.expect("# ");
+    assert_eq!(home.ok(&["vm", "snapshot", "busy", "shell"]), "shell\n");
+    front.type_in("\u{1}x");
+    assert_eq!(code(&mut front.child), Some(0));
+    std::thread::sleep(Duration::from_secs(10));
+
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a time").as_secs();
+    let mut random = Vec::new();
+    for name in ["one", "two"] {
+        let before = now();
+        home.ok(&["vm", "restore", "-d", "--set", &format!("name={name}"), "shell"]);
+        let mut terminal = Terminal::start(home.hull(&["vm", "console", name]));
+        terminal.expect("crng reseeded due to virtual machine fork");
+        terminal.type_in("echo it is $(date +%s), $(head -c 16 /dev/urandom | md5sum)\n");
+        terminal.expect("\nit is ");
+        let date: u64 = terminal.until(", ").parse().expect("a date");
+        assert!((before - 1..=now() + 1).contains(&date), "{date} at {}", now());
+        random.push(terminal.until(" "));
+    }
+    assert_ne!(random[0], random[1]);
+    home.ok(&["vm", "rm", "-f", "one", "two"]);
+    home.await_quiet();
 }
 
 #[test]
@@ -302,9 +436,9 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
 
     // A snapshot of a later hull, and a CPU that can more than this one.
     let about = snapshots(&home).join("three/about");
+    reseal(&about, |about| about["version"] = json!(3));
+    refused(&["restore", "three"], &["three", "format 3"]);
     reseal(&about, |about| about["version"] = json!(2));
-    refused(&["restore", "three"], &["three", "format 2"]);
-    reseal(&about, |about| about["version"] = json!(1));
     let vm = snapshots(&home).join("three/vm");
     let pristine = State::read(&vm);
     pristine.clone().write(&vm, &about, |state| state["cpu"] = json!("Cyrix 0x1"));
@@ -327,30 +461,51 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     home.await_quiet();
 }
 
-/// A snapshot on a file system that is full: by a command that sees another one where snapshots are.
+/// On a file system that is full, there is no snapshot and no VM that goes on from one.
 fn no_space(home: &Home) {
-    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && \"$@\"; code=$?; ls -A \"$0\" >&2; exit $code";
-    let taking = home.hull(&["vm", "snapshot", "busy"]);
-    let mut command = Command::new("unshare");
-    command.args(["-rm", "sh", "-c", script]).arg(snapshots(home)).arg(taking.get_program());
-    command.args(taking.get_args());
-    for (name, value) in taking.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
     let possible = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "t", "/mnt"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
         common::skip("no_space", "no file system can be mounted in a user namespace here");
         return;
     }
-    let output = command.output().expect("unshare");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let errors = with_little_space(home, &snapshots(home), &["vm", "snapshot", "busy"]);
     assert!(errors.contains("No space left") && errors.contains("bytes left; free some"), "{errors}");
     assert!(!errors.contains(".new-"), "{errors}");
     Watched::new(home, "busy").count();
+
+    // More than there is room for. Nobody looks at this part of the disk afterwards.
+    let disk = snapshots(home).join("three/disk1.img");
+    let file = File::options().write(true).open(&disk).expect("the snapshot's disk");
+    let length = file.metadata().expect("the disk").len();
+    file.set_len(length + (4 << 20)).expect("a longer disk");
+    file.write_all_at(&vec![1; 4 << 20], length).expect("a fuller disk");
+    let about = snapshots(home).join("three/about");
+    let resize = |size: u64| reseal(&about, |about| about["disks"][1]["size"] = json!(size));
+    resize(length + (4 << 20));
+    let vms = home.folder.path().join("state/hull/vms");
+    let errors = with_little_space(home, &vms, &["vm", "restore", "-d", "--name", "again", "three"]);
+    assert!(errors.contains("disk1.img, whose file system may be full"), "{errors}");
+    assert!(!errors.contains("again\n"), "{errors}");
+    file.set_len(length).expect("the disk");
+    resize(length);
+}
+
+/// What hull says when it fails for a file system of 2 MiB in place of this folder, and what is left in there.
+fn with_little_space(home: &Home, folder: &Path, arguments: &[&str]) -> String {
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && \"$@\"; code=$?; ls -A \"$0\" >&2; exit $code";
+    let hull = home.hull(arguments);
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script]).arg(folder).arg(hull.get_program()).args(hull.get_args());
+    for (name, value) in hull.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.output().expect("unshare");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    errors
 }
 
 /// Changes the JSON of an `about`, and seals it again.

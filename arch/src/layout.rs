@@ -82,7 +82,9 @@ pub const IOAPIC_PINS: u32 = 24;
 /// Line of the 16550 at [`COM1_PORT`].
 pub const COM1_GSI: u32 = 4;
 /// Lines for virtio-mmio devices, one each.
-pub const VIRTIO_MMIO_GSIS: RangeInclusive<u32> = 5..=IOAPIC_PINS - 1;
+pub const VIRTIO_MMIO_GSIS: RangeInclusive<u32> = 5..=IOAPIC_PINS - 2;
+/// Line on which a change of the VM generation id is announced.
+pub const GENERATION_ID_GSI: u32 = IOAPIC_PINS - 1;
 
 // Ports.
 

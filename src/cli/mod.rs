@@ -5,6 +5,7 @@ mod bench;
 mod completion;
 pub mod container;
 mod doctor;
+mod each;
 pub mod image;
 mod internal;
 mod output;

@@ -66,7 +66,10 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
     let mut descriptors = Descriptors::default();
     let kvm = descriptors.add(open_kvm()?);
     let start = match snapshot {
-        Some(snapshot) => Start::Snapshot { file: descriptors.add(snapshot) },
+        // The agent sets the clock.
+        Some(snapshot) => {
+            Start::Snapshot { file: descriptors.add(snapshot), below: Vec::new(), advance_clock: false }
+        }
         None => Start::Boot {
             kernel: descriptors.add(open(assets.kernel())?),
             initrd: None,

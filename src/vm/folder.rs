@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use anyhow::Context;
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
@@ -42,6 +43,16 @@ impl Lock {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Waits until nobody else makes or removes anything in this folder, and keeps them from it.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    let path = folder.join(".lock");
+    let lock = Lock::take(&path, true).with_context(|| format!("cannot lock {}", path.display()))?;
+    lock.with_context(|| format!("cannot lock {}", path.display()))
 }
 
 /// Reads a record; `None` when it is not there.

@@ -54,6 +54,10 @@ pub enum Start {
     Snapshot {
         /// The file, see [`super::snapshot`].
         file: Fd,
+        /// If that has only what differs from another: the other, what that differs from, and so on.
+        below: Vec<Fd>,
+        /// The guest finds that the time since the snapshot has passed, so that its date is right; or else that none has.
+        advance_clock: bool,
     },
 }
 

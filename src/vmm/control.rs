@@ -22,6 +22,8 @@ pub enum KeeperMessage {
     /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
     /// from then on, unless that failed.
     Snapshot,
+    /// The same of what has changed since the last snapshot, be it one that was taken or the one that the VM goes on from.
+    Difference,
     /// Lets a VM that stands still go on.
     Resume,
     /// Ends the VM at once.

@@ -145,9 +145,10 @@ impl Supervisor {
                 layers.append(File::from(descriptor()?)).context("cannot append a layer")?;
                 lock(disk).capacity_changed();
             }
-            KeeperMessage::Snapshot => {
+            KeeperMessage::Snapshot | KeeperMessage::Difference => {
                 let file = File::from(descriptor()?);
-                let error = self.freezer.freeze(&file).err().map(|error| format!("{error:#}"));
+                let difference = message == KeeperMessage::Difference;
+                let error = self.freezer.freeze(&file, difference).err().map(|error| format!("{error:#}"));
                 if error.is_some() {
                     self.freezer.thaw()?;
                 }

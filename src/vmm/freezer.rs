@@ -12,6 +12,7 @@ use hull_devices::transport::mmio::MmioTransport;
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::backing::Backing;
 use super::config::KernelKind;
 use super::parking::Parking;
 use super::snapshot::{self, State};
@@ -22,6 +23,8 @@ pub struct Freezer {
     pub vm: Arc<VmFd>,
     /// Its memory.
     pub memory: Arc<Memory>,
+    /// What that is mapped from.
+    pub backing: Backing,
     /// Whose kernel it runs.
     pub kernel_kind: KernelKind,
     /// Its vCPUs' parking places.
@@ -35,11 +38,13 @@ pub struct Freezer {
 }
 
 impl Freezer {
-    /// Writes the VM to `file`, and leaves it standing still until [`thaw`](Self::thaw).
+    /// Writes the VM to `file`, and leaves it standing still until [`thaw`](Self::thaw). Of memory only what has changed since
+    /// the last snapshot, if only the `difference` is asked for.
     ///
     /// # Errors
-    /// When it stands still already, KVM does not give its state away, or the file cannot be written.
-    pub fn freeze(&self, file: &File) -> anyhow::Result<()> {
+    /// When it stands still already, there was no last snapshot, KVM does not give its state away, or the file cannot be
+    /// written.
+    pub fn freeze(&self, file: &File, difference: bool) -> anyhow::Result<()> {
         anyhow::ensure!(!self.parking.wanted(), "the VM stands still already");
         // vCPUs first: a device that stands still is asked by none.
         let vcpus = self.parking.stop().map_err(anyhow::Error::msg).context("cannot save the vCPUs")?;
@@ -53,8 +58,12 @@ impl Freezer {
             vm: VmState::save(&self.vm, self.kernel_kind == KernelKind::Foreign)?,
             devices,
             serial: self.serial.as_ref().map(|serial| lock(serial).save()),
+            // Last: what was saved before it may be in memory.
+            difference: difference.then(|| self.backing.difference(&self.memory)).transpose()?,
         };
-        snapshot::write(file, &self.memory, &state).context("cannot write the snapshot")
+        let digest = snapshot::write(file, &self.memory, &state).context("cannot write the snapshot")?;
+        self.backing.rest_on(file, &self.memory, &state, digest);
+        Ok(())
     }
 
     /// Lets the VM go on, if it stands still.

@@ -12,7 +12,7 @@ use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
 use hull_arch::cpu::{self, CpuModel, StateFormat};
-use hull_arch::layout::{KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
+use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
 use hull_devices::device::Memory;
@@ -20,6 +20,7 @@ use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_r
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::backing::Backing;
 use super::channel::Channel;
 use super::config::{KernelKind, Start, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
@@ -27,11 +28,11 @@ use super::descriptors::Descriptors;
 use super::devices::{Devices, Wiring};
 use super::events::{self, Ending, Loop, Supervisor};
 use super::freezer::Freezer;
-use super::monotonic_ns;
 use super::parking::Parking;
 use super::seccomp::{self, Thread};
-use super::snapshot::{self, State};
+use super::snapshot::State;
 use super::vcpu::{self, Buses};
+use super::{generation, monotonic_ns};
 
 /// A VM that is ready to run.
 pub struct Machine {
@@ -59,13 +60,14 @@ impl Machine {
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, 0, model.address_bits())?;
-        let (kernel_kind, memory, saved) = match &config.start {
-            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, None),
-            Start::Snapshot { file } => {
-                let file = descriptors.file(*file)?;
-                let state = snapshot::read(&file)?;
+        let (kernel_kind, memory, backing, saved) = match &config.start {
+            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, Backing::none(), None),
+            Start::Snapshot { file, below, .. } => {
+                let files: Result<Vec<_>, _> =
+                    std::iter::once(file).chain(below).map(|file| descriptors.file(*file)).collect();
+                let (state, memory, backing) = Backing::map(files?, &map.regions())?;
                 check(config, &state, &model, &quirks)?;
-                (state.kernel_kind, snapshot::map(file, &map.regions())?, Some(state))
+                (state.kernel_kind, memory, backing, Some(state))
             }
         };
         let memory = Arc::new(memory);
@@ -93,7 +95,18 @@ impl Machine {
             .collect::<Result<_, _>>()?;
         let format = StateFormat::new(&kvm, &vm)?;
         match saved {
-            Some(state) => restore(state, &format, &vm, &vcpus, &devices)?,
+            Some(mut state) => {
+                if let Start::Snapshot { advance_clock: true, .. } = config.start {
+                    let age = state.vm.age();
+                    state.vm.advance(age);
+                    state.vcpus.iter_mut().for_each(|vcpu| vcpu.advance(age));
+                }
+                restore(state, &format, &vm, &vcpus, &devices)?;
+                if kernel_kind == KernelKind::Foreign {
+                    generation::renew(&memory)?;
+                    generation::announce(&vm)?;
+                }
+            }
             None => {
                 let entry = load(config, descriptors, &quirks, &map, &memory, &devices, pit)?;
                 for (index, vcpu) in (0u8..).zip(&vcpus) {
@@ -109,6 +122,7 @@ impl Machine {
         let freezer = Freezer {
             vm,
             memory,
+            backing,
             kernel_kind,
             parking: Arc::new(parking),
             transports: devices.transports.clone(),
@@ -251,6 +265,7 @@ fn load(
         serial: devices.serial.is_some(),
         pit,
         pvpanic: true,
+        generation_id: (*kernel_kind == KernelKind::Foreign).then_some(layout::GENERATION_ID_GSI),
         ..MachineTables::new(config.vcpus, &devices.windows)
     };
     let mut command_line = CommandLine::new();
@@ -267,7 +282,10 @@ fn load(
             command_line.push_devices(&devices.windows)?;
             None
         }
-        TablesKind::Acpi => Some(tables::acpi::write(memory, &machine)?),
+        TablesKind::Acpi => {
+            generation::renew(memory)?;
+            Some(tables::acpi::write(memory, &machine)?)
+        }
     };
     let data = BootData { command_line: &command_line, initrd, acpi, map };
     Ok(boot::write_boot_data(memory, &kernel, &data)?)

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The process is started by a keeper, which gives it a configuration, a control socket and every file it uses as
-//! descriptors, `/dev/kvm` too. It opens no path, makes no process, and is confined by seccomp before the guest's first
+//! descriptors, `/dev/kvm` too. It opens no path (but the list of its own pages, `/proc/self/pagemap`), makes no process, and is confined by seccomp before the guest's first
 //! instruction.
 
+mod backing;
 pub mod channel;
 pub mod config;
 pub mod control;
@@ -16,7 +17,9 @@ mod descriptors;
 mod devices;
 mod events;
 mod freezer;
+mod generation;
 mod machine;
+mod page_map;
 mod parking;
 mod profile;
 mod seccomp;
@@ -30,6 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+pub use backing::MAX_FILES;
 use channel::Channel;
 use config::{CONFIG_FD, CONTROL_FD, Fd, VmmConfig};
 use control::{ExitReason, VmmMessage};

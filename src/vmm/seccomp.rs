@@ -51,7 +51,8 @@ const COMMON: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Descriptors of the control socket and of streams, readiness, randomness for the guest, and writing a snapshot.
+/// Descriptors of the control socket and of streams, readiness, randomness for the guest, writing a snapshot, and asking what
+/// is to be in it.
 const EVENTS: &[i64] = &[
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
@@ -69,6 +70,7 @@ const EVENTS: &[i64] = &[
     libc::SYS_lseek,
     libc::SYS_timerfd_settime,
     libc::SYS_getrandom,
+    libc::SYS_pread64,
     libc::SYS_pwrite64,
 ];
 

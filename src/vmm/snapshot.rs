@@ -1,11 +1,14 @@
 //! A VM in a file: a page of header, the guest's memory as it lies in the guest, and everything else as JSON.
 //!
 //! The memory is sparse: pages of zeroes are holes. It is never read as a whole: a restored VM maps it privately, so
-//! that VMs of one snapshot share what none of them has written.
+//! that VMs of one snapshot share what none of them has written (see [`super::backing`]).
+//!
+//! A snapshot may have only what differs from another. Then its state names that one, and says which stretches of the memory
+//! are here; the rest are holes, too.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use anyhow::Context;
 use hull_arch::cpu::{VcpuState, VmState};
@@ -15,21 +18,29 @@ use hull_devices::legacy::SerialState;
 use hull_devices::transport::mmio::MmioState;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::config::KernelKind;
 
 const MAGIC: [u8; 8] = *b"HULLSNAP";
 /// Of the format; another is refused.
-const VERSION: u32 = 1;
-const PAGE: usize = 4096;
+const VERSION: u32 = 2;
+pub(super) const PAGE: usize = 4096;
 /// Where the memory begins: the header has a page of its own, so that the memory can be mapped.
-const MEMORY_OFFSET: u64 = PAGE as u64;
+pub(super) const MEMORY_OFFSET: u64 = PAGE as u64;
 /// Memory is looked through in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
 /// A state over this many bytes is none.
 const MAX_STATE: u64 = 16 << 20;
+
+/// What a snapshot has that has only what differs from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The other: the checksum of its state, in hexadecimal digits.
+    pub from: String,
+    /// The stretches of memory that are here, in order, in bytes of the memory as it lies in the file.
+    pub stretches: Vec<Range<u64>>,
+}
 
 /// Everything of a VM but its memory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,19 +59,25 @@ pub struct State {
     pub devices: Vec<MmioState>,
     /// The serial port, if there is one.
     pub serial: Option<SerialState>,
+    /// What the file has of the memory, if not all of it.
+    pub difference: Option<Difference>,
 }
 
-/// Writes a snapshot of a VM that stands still.
+/// Writes a snapshot of a VM that stands still; gives its [digest].
 ///
 /// # Errors
 /// When the file cannot be written, most likely because its disk is full.
-pub fn write(file: &File, memory: &Memory, state: &State) -> anyhow::Result<()> {
-    let mut offset = MEMORY_OFFSET;
-    for region in memory.iter() {
-        write_memory(file, offset, memory, region.start_addr(), region.len())
+pub fn write(file: &File, memory: &Memory, state: &State) -> anyhow::Result<[u8; 32]> {
+    let whole = 0..state.memory;
+    let stretches = match &state.difference {
+        Some(difference) => difference.stretches.as_slice(),
+        None => std::slice::from_ref(&whole),
+    };
+    for part in parts(memory, stretches) {
+        write_memory(file, MEMORY_OFFSET + part.at, memory, part.address, part.length)
             .context("the guest's memory")?;
-        offset += region.len();
     }
+    let offset = MEMORY_OFFSET + state.memory;
     let state = serde_json::to_vec(state).context("the VM's state")?;
     file.write_all_at(&state, offset).context("the VM's state")?;
     let mut header = Vec::with_capacity(64);
@@ -68,8 +85,37 @@ pub fn write(file: &File, memory: &Memory, state: &State) -> anyhow::Result<()> 
     header.extend(VERSION.to_le_bytes());
     header.extend(offset.to_le_bytes());
     header.extend((state.len() as u64).to_le_bytes());
-    header.extend(Sha256::digest(&state));
-    file.write_all_at(&header, 0).context("the header")
+    let digest: [u8; 32] = Sha256::digest(&state).into();
+    header.extend(digest);
+    file.write_all_at(&header, 0).context("the header")?;
+    Ok(digest)
+}
+
+/// A part of the memory that lies in one piece, in the guest as in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Where it is in the memory as it lies in the file.
+    pub at: u64,
+    /// Where it is in the guest.
+    pub address: GuestAddress,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// What these stretches of the memory, as it lies in the file, are in the guest.
+pub(super) fn parts(memory: &Memory, stretches: &[Range<u64>]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut offset = 0;
+    for region in memory.iter() {
+        let end = offset + region.len();
+        parts.extend(stretches.iter().filter_map(|stretch| {
+            let (at, end) = (stretch.start.max(offset), stretch.end.min(end));
+            let length = end.checked_sub(at).filter(|length| *length > 0)?;
+            Some(Part { at, address: GuestAddress(region.start_addr().0 + at - offset), length })
+        }));
+        offset = end;
+    }
+    parts
 }
 
 /// Writes the pages that are not zero.
@@ -145,6 +191,15 @@ pub fn read(file: &File) -> anyhow::Result<State> {
         offset.checked_sub(MEMORY_OFFSET) == Some(state.memory),
         "the snapshot's memory is not where it should be: it is damaged"
     );
+    if let Some(difference) = &state.difference {
+        let whole = |at: u64| at <= state.memory && at.is_multiple_of(PAGE as u64);
+        let right =
+            |stretch: &Range<u64>| stretch.start < stretch.end && whole(stretch.start) && whole(stretch.end);
+        anyhow::ensure!(
+            difference.stretches.iter().all(right),
+            "the snapshot has memory that its VM has not: it is damaged"
+        );
+    }
     let here = cpu();
     anyhow::ensure!(
         fits(&state.cpu, &here, &Quirks::detect()),
@@ -159,27 +214,6 @@ pub fn read(file: &File) -> anyhow::Result<State> {
 fn fits(saved: &str, here: &str, quirks: &Quirks) -> bool {
     let vendor = |cpu: &str| cpu.split(' ').next().map(str::to_owned);
     if quirks.native_cpuid() { saved == here } else { vendor(saved) == vendor(here) }
-}
-
-/// The memory of a snapshot, mapped privately.
-///
-/// # Errors
-/// When it cannot be mapped.
-pub fn map(file: File, regions: &[(GuestAddress, usize)]) -> anyhow::Result<Memory> {
-    let file = Arc::new(file);
-    let mut offset = MEMORY_OFFSET;
-    let mut mapped = Vec::with_capacity(regions.len());
-    for &(start, size) in regions {
-        let region = MmapRegionBuilder::new(size)
-            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
-            .with_file_offset(FileOffset::from_arc(Arc::clone(&file), offset))
-            .build()
-            .context("cannot map the snapshot's memory")?;
-        mapped.push(GuestRegionMmap::new(region, start).context("the snapshot's memory wraps around")?);
-        offset += size as u64;
-    }
-    Memory::from_regions(mapped).context("the snapshot's memory overlaps")
 }
 
 /// The CPU's vendor, family, model and stepping.

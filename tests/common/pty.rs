@@ -59,6 +59,11 @@ impl Terminal {
         self.screen.expect(text);
     }
 
+    /// Waits until this is shown, gives what was shown before it, and forgets both.
+    pub fn until(&self, text: &str) -> String {
+        self.screen.until(text)
+    }
+
     /// Changes the terminal's size.
     pub fn resize(&self, columns: u16, rows: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -4,6 +4,8 @@
 //! All of it is saved while no vCPU runs, and given to vCPUs that have not run. What KVM gets in between, by its own
 //! words, depends on order, and the order is here.
 
+use std::time::{Duration, SystemTime};
+
 use kvm_bindings::{
     CpuId, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MAX_CPUID_ENTRIES, Msrs,
     Xsave, kvm_clock_data, kvm_cpuid_entry2, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state,
@@ -18,6 +20,8 @@ use super::{CpuError, set_msrs};
 const MSR_BATCH: usize = 128;
 /// Arms the timer, so it needs the TSC and the local APIC in place.
 const TSC_DEADLINE: u32 = 0x6e0;
+/// The time-stamp counter.
+const TSC: u32 = 0x10;
 
 /// All that a vCPU is, but for its index.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +45,15 @@ impl VcpuState {
     /// What it was told of itself.
     pub(super) fn cpuid(&self) -> &[kvm_cpuid_entry2] {
         &self.cpuid
+    }
+
+    /// Has it find that this time has passed. Its timers are late then.
+    pub fn advance(&mut self, time: Duration) {
+        // Without its frequency the counter is left alone.
+        let cycles = time.as_nanos() * u128::from(self.tsc_khz.unwrap_or(0)) / 1_000_000;
+        for msr in self.msrs.iter_mut().filter(|msr| msr.index == TSC) {
+            msr.data = msr.data.wrapping_add(cycles as u64);
+        }
     }
 }
 
@@ -176,6 +189,8 @@ impl StateFormat {
 pub struct VmState {
     irqchips: [kvm_irqchip; 3],
     clock: kvm_clock_data,
+    /// When that was, by the host's clock: since 1970.
+    saved: Duration,
     pit: Option<kvm_pit_state2>,
 }
 
@@ -193,7 +208,17 @@ impl VmState {
         // Its flags say how it was read, and would move it by the time that the VM was away.
         clock.flags = 0;
         let pit = pit.then(|| vm.get_pit2()).transpose().map_err(CpuError::kvm("save the PIT"))?;
-        Ok(VmState { irqchips, clock, pit })
+        Ok(VmState { irqchips, clock, saved: now(), pit })
+    }
+
+    /// How long ago it was saved, by the host's clock; no time if that was put back since.
+    pub fn age(&self) -> Duration {
+        now().saturating_sub(self.saved)
+    }
+
+    /// Has the guest's clock find that this time has passed.
+    pub fn advance(&mut self, time: Duration) {
+        self.clock.clock = self.clock.clock.saturating_add(time.as_nanos() as u64);
     }
 
     /// Restores it to a VM with the same controllers.
@@ -206,6 +231,11 @@ impl VmState {
         }
         vm.set_clock(&self.clock).map_err(CpuError::kvm("restore the clock"))
     }
+}
+
+/// The host's time, since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -72,3 +72,32 @@ fn a_state_that_was_cut_is_refused() {
     state.xsave.truncate(1000);
     assert!(matches!(format.restore(&vcpu, &state), Err(CpuError::ExtendedState)));
 }
+
+#[test]
+fn time_that_passed_is_added_to_what_counts_it() {
+    let Some(kvm) = kvm("time_that_passed_is_added_to_what_counts_it") else { return };
+    let guest = Guest::new(&kvm, 1);
+    let vcpu = guest.vm.create_vcpu(0).unwrap();
+    guest.model.configure(&vcpu, 0).unwrap();
+    let mut vm = VmState::save(&guest.vm, false).unwrap();
+    assert!(vm.age() < Duration::from_secs(60));
+    let clock = vm.clock.clock;
+    vm.advance(Duration::from_secs(90));
+    assert_eq!(vm.clock.clock, clock + 90_000_000_000);
+    vm.saved += Duration::from_secs(1 << 20);
+    assert_eq!(vm.age(), Duration::ZERO);
+    // What somebody wrote into a snapshot is no harm.
+    vm.advance(Duration::MAX);
+
+    let mut state = StateFormat::new(&kvm, &guest.vm).unwrap().save(&vcpu).unwrap();
+    state.tsc_khz = Some(2_000_000);
+    let tsc = |state: &VcpuState| state.msrs.iter().find(|msr| msr.index == TSC).unwrap().data;
+    let before = tsc(&state);
+    state.advance(Duration::from_secs(90));
+    assert_eq!(tsc(&state), before + 180_000_000_000);
+    state.tsc_khz = None;
+    state.advance(Duration::MAX);
+    assert_eq!(tsc(&state), before + 180_000_000_000);
+    state.tsc_khz = Some(u32::MAX);
+    state.advance(Duration::MAX);
+}

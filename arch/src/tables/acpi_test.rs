@@ -1,7 +1,7 @@
 use vm_memory::GuestMemoryMmap;
 
 use super::*;
-use crate::layout::{MAX_VCPUS, VIRTIO_MMIO_GSIS, virtio_mmio_device};
+use crate::layout::{GENERATION_ID_GSI, MAX_VCPUS, virtio_mmio_device};
 
 fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
@@ -28,13 +28,11 @@ fn u64_of(table: &[u8], offset: usize) -> u64 {
 #[test]
 fn every_table_is_found_from_the_root_and_adds_up() {
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
-    // The last line is left for the generation id.
-    let devices: Vec<_> =
-        (0..).map_while(virtio_mmio_device).filter(|device| device.gsi != *VIRTIO_MMIO_GSIS.end()).collect();
+    let devices: Vec<_> = (0..).map_while(virtio_mmio_device).collect();
     let machine = Machine {
         serial: true,
         pvpanic: true,
-        generation_id: Some(*VIRTIO_MMIO_GSIS.end()),
+        generation_id: Some(GENERATION_ID_GSI),
         ..Machine::new(MAX_VCPUS, &devices)
     };
     let root = write(&memory, &machine).unwrap();

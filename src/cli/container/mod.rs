@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::each::each;
 use crate::container::{Result, state::Store};
 
 mod attach;
@@ -78,21 +79,11 @@ impl Verb {
     }
 }
 
-/// Does something to each container; prints what it gives, or why it failed, which keeps it from none of the others.
+/// Does something to each container, and prints what it gives.
 fn for_each(
     containers: &[String],
     mut act: impl FnMut(&Store, &str) -> Result<String>,
 ) -> anyhow::Result<ExitCode> {
     let store = Store::open()?;
-    let mut code = ExitCode::SUCCESS;
-    for container in containers {
-        match act(&store, container) {
-            Ok(answer) => println!("{answer}"),
-            Err(error) => {
-                eprintln!("hull: {error}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
+    Ok(each(containers, |container| act(&store, container)))
 }

@@ -53,21 +53,3 @@ impl Verb {
         }
     }
 }
-
-/// Does something to each of several things; those that fail are told, and the rest is done.
-fn each<T: std::fmt::Display>(
-    all: &[T],
-    mut action: impl FnMut(&T) -> anyhow::Result<()>,
-) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
-    for one in all {
-        match action(one) {
-            Ok(()) => println!("{one}"),
-            Err(error) => {
-                eprintln!("hull: {error:#}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
-}

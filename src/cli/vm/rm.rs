@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::each;
 use crate::{
+    cli::each::each,
     config::Name,
     vm::plain::{Store, client},
 };
@@ -29,13 +29,13 @@ impl Rm {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let store = Store::open()?;
-        each(&self.names, |name| {
+        Ok(each(&self.names, |name| {
             if self.force
                 && let Some(keeper) = client::connect(&store.find(name)?)
             {
                 keeper.stop()?;
             }
-            store.remove(name)
-        })
+            store.remove(name).map(|()| name.to_string())
+        }))
     }
 }

@@ -56,6 +56,7 @@ impl Run {
             created: timestamp::now(),
             vm,
             snapshot: None,
+            below: Vec::new(),
             stamps: BTreeMap::new(),
             made: Vec::new(),
             keep: self.detach,

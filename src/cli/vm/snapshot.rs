@@ -8,7 +8,7 @@ use crate::{
     config::Name,
     vm::plain::{
         Store,
-        snapshot::{Snapshots, take},
+        snapshot::{How, Snapshots, take},
     },
 };
 
@@ -17,9 +17,15 @@ use crate::{
 #[command(
     after_help = "The VM stands still while its memory and its writable disks are copied (disks by reference where the \
 file system can), and goes on. `hull vm restore SNAPSHOT` has another VM go on from there; `hull vm snapshots` lists, verifies \
-and removes snapshots."
+and removes snapshots.
+
+With --diff only those pages of memory are written that have changed since the VM's last snapshot, or the one that it goes on \
+from. The VM stands still for as long as that takes, and the snapshot is of no use without that other one, which it names."
 )]
 pub struct Snapshot {
+    /// Write only what has changed in memory since the VM's last snapshot, or the one that it goes on from
+    #[arg(long)]
+    diff: bool,
     /// End the VM when the snapshot is taken
     #[arg(long)]
     stop: bool,
@@ -33,7 +39,8 @@ impl Snapshot {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let folder = Store::open()?.find(&self.name)?;
-        println!("{}", take(&Snapshots::open(), &folder, self.snapshot, self.stop)?);
+        let how = How { name: self.snapshot, difference: self.diff, stop: self.stop };
+        println!("{}", take(&Snapshots::open(), &folder, how)?);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::each;
 use crate::{
-    cli::{image::size, table},
+    cli::{each::each, image::size, table},
     config::Name,
     vm::plain::snapshot::{Snapshot, Snapshots as All},
 };
@@ -30,7 +29,7 @@ enum Verb {
     /// Read all of snapshots and say whether they are what was written
     Verify(Names),
     /// Remove snapshots; VMs that went on from them are not touched
-    Rm(Names),
+    Rm(Rm),
 }
 
 /// List snapshots
@@ -49,14 +48,28 @@ struct Names {
     names: Vec<Name>,
 }
 
+/// Remove snapshots
+#[derive(Debug, Args)]
+struct Rm {
+    /// Also those from which others differ, which are of no use any more then
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    names: Names,
+}
+
 impl Snapshots {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let all = All::open();
         match self.verb.unwrap_or(Verb::Ls(self.ls)) {
             Verb::Ls(ls) => ls.run(&all),
-            Verb::Verify(Names { names }) => each(&names, |name| all.find(name)?.verify()),
-            Verb::Rm(Names { names }) => each(&names, |name| all.remove(name)),
+            Verb::Verify(Names { names }) => {
+                Ok(each(&names, |name| all.verify(&all.find(name)?).map(|()| name.to_string())))
+            }
+            Verb::Rm(Rm { force, names: Names { names } }) => {
+                Ok(each(&names, |name| all.remove(name, force).map(|()| name.to_string())))
+            }
         }
     }
 }
@@ -75,17 +88,21 @@ impl Ls {
             found.iter().for_each(|snapshot| println!("{}", line(snapshot)));
         } else {
             let rows: Vec<_> = found.iter().map(row).collect();
-            print!("{}", table::render(["SNAPSHOT", "VM", "VCPUS", "MEMORY", "CREATED", "SIZE"], &rows));
+            print!(
+                "{}",
+                table::render(["SNAPSHOT", "VM", "BASE", "VCPUS", "MEMORY", "CREATED", "SIZE"], &rows)
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn row(snapshot: &Snapshot) -> [String; 6] {
+fn row(snapshot: &Snapshot) -> [String; 7] {
     let about = &snapshot.about;
     [
         about.name.to_string(),
         about.vm.name.as_ref().map(Name::to_string).unwrap_or_default(),
+        about.below.as_ref().map(|below| below.name.to_string()).unwrap_or_default(),
         about.vm.machine.vcpus.to_string(),
         about.vm.machine.memory.to_string(),
         about.created.clone(),
@@ -96,7 +113,8 @@ fn row(snapshot: &Snapshot) -> [String; 6] {
 fn line(snapshot: &Snapshot) -> serde_json::Value {
     let about = &snapshot.about;
     json!({
-        "Name": about.name, "Vm": about.vm.name, "Vcpus": about.vm.machine.vcpus,
+        "Name": about.name, "Vm": about.vm.name, "Base": about.below.as_ref().map(|below| &below.name),
+        "Vcpus": about.vm.machine.vcpus,
         "Memory": about.vm.machine.memory.0, "CreatedAt": about.created, "PausedMilliseconds": about.paused_ms,
         "Disks": about.disks.len(), "Size": snapshot.size(), "Path": snapshot.path,
     })

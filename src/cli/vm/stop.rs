@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::each;
 use crate::{
+    cli::each::each,
     config::Name,
     vm::plain::{Store, client},
 };
@@ -26,11 +26,11 @@ impl Stop {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let store = Store::open()?;
-        each(&self.names, |name| {
+        Ok(each(&self.names, |name| {
             if let Some(keeper) = client::connect(&store.find(name)?) {
                 keeper.stop()?;
             }
-            Ok(())
-        })
+            anyhow::Ok(name.to_string())
+        }))
     }
 }

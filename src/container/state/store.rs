@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -53,11 +53,7 @@ impl Store {
         let store = Self { root };
         for folder in [store.containers(), store.names()] {
             // Output and environments of containers are their owner's.
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .map_err(Error::file("cannot make folder", &folder))?;
+            folders::make_all_private(&folder).map_err(Error::file("cannot make folder", &folder))?;
         }
         Ok(store)
     }
@@ -98,9 +94,7 @@ impl Store {
             None => self.link_any(&id)?,
         };
         let folder = Folder::new(&self.containers(), id);
-        let locked = fs::DirBuilder::new()
-            .mode(0o700)
-            .create(folder.path())
+        let locked = folders::make_private(folder.path())
             .and_then(|()| folder.try_lock())
             .and_then(|lock| lock.ok_or_else(|| ErrorKind::WouldBlock.into()));
         match locked {

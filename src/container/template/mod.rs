@@ -21,7 +21,7 @@ use std::{
     fs::{self, File},
     io::ErrorKind,
     os::fd::{AsRawFd, OwnedFd},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -167,11 +167,7 @@ impl Templates {
         if let Some(template) = self.open_one(&id) {
             return Ok(template);
         }
-        let private = |path: &Path, recursive| {
-            let made = fs::DirBuilder::new().recursive(recursive).mode(0o700).create(path);
-            made.map_err(Error::file("cannot make folder", path))
-        };
-        private(&self.root, true)?;
+        folders::make_all_private(&self.root).map_err(Error::file("cannot make folder", &self.root))?;
         self.check_owner()?;
         let path = self.lock_path(&id);
         let _lock = Lock::take(&path, true).map_err(Error::file("cannot lock", &path))?;
@@ -187,7 +183,7 @@ impl Templates {
         }
         let unfinished = self.root.join(format!(".{id}"));
         remove(&unfinished)?;
-        private(&unfinished, false)?;
+        folders::make_private(&unfinished).map_err(Error::file("cannot make folder", &unfinished))?;
         let built = self.blueprint(purpose).and_then(|blueprint| {
             let started = Instant::now();
             build::build(&unfinished, &assets, blueprint)?;

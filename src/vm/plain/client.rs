@@ -100,12 +100,12 @@ impl Keeper {
         }
     }
 
-    /// Writes the VM to an empty file and has it stand still.
+    /// Writes the VM, or of its memory only the `difference` to its last snapshot, to an empty file and has it stand still.
     ///
     /// # Errors
     /// When it cannot be written, or somebody else does that; the VM goes on.
-    pub fn freeze(&self, file: &std::fs::File) -> anyhow::Result<Frozen<'_>> {
-        let asked = self.channel.send(&ClientMessage::Freeze, Some(file.as_fd()));
+    pub fn freeze(&self, file: &std::fs::File, difference: bool) -> anyhow::Result<Frozen<'_>> {
+        let asked = self.channel.send(&ClientMessage::Freeze { difference }, Some(file.as_fd()));
         asked.context("the VM's keeper does not answer")?;
         let mut frozen = Frozen { keeper: self, disks: Vec::new() };
         loop {

@@ -14,7 +14,10 @@ pub enum ClientMessage {
     Stop,
     /// Stops time for the guest and writes the VM to the empty file beside the message. Answered by a [`KeeperMessage::Disk`]
     /// for each writable disk, then [`KeeperMessage::Frozen`]; or by [`KeeperMessage::Refused`].
-    Freeze,
+    Freeze {
+        /// Of memory only what has changed since the last snapshot.
+        difference: bool,
+    },
     /// Lets the guest go on. The end of the connection does, too.
     Thaw,
 }

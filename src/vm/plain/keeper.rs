@@ -327,20 +327,23 @@ impl Keeper {
                 let _ = self.console.connect(id, socket, self.tied == Some(id));
             }
             (ClientMessage::Stop, _) => self.tell_vmm(&ToVmm::Stop, None),
-            (ClientMessage::Freeze, Some(file)) => self.freeze(id, file.as_fd()),
+            (ClientMessage::Freeze { difference }, Some(file)) => {
+                self.freeze(id, file.as_fd(), *difference);
+            }
             (ClientMessage::Thaw, _) => self.thaw(id),
-            (ClientMessage::Console | ClientMessage::Freeze, None) => self.dismiss(id),
+            (ClientMessage::Console | ClientMessage::Freeze { .. }, None) => self.dismiss(id),
         }
     }
 
-    fn freeze(&mut self, client: ClientId, file: BorrowedFd<'_>) {
+    fn freeze(&mut self, client: ClientId, file: BorrowedFd<'_>, difference: bool) {
         let name = &self.folder.name;
         let refusal = if self.freeze.is_some() {
             Some(format!("another command takes a snapshot of VM {name}; try again when that is done"))
         } else if self.end.is_some() || self.reason.is_some() {
             Some(format!("VM {name} has ended"))
         } else {
-            let asked = self.vmm.control.send(&ToVmm::Snapshot, Some(file));
+            let what = if difference { ToVmm::Difference } else { ToVmm::Snapshot };
+            let asked = self.vmm.control.send(&what, Some(file));
             asked.err().map(|error| format!("the VMM of VM {name} does not answer: {error}"))
         };
         match refusal {

@@ -40,6 +40,9 @@ pub struct Description {
     pub vm: VmFile,
     /// The file of the snapshot that it goes on from; it boots if there is none.
     pub snapshot: Option<PathBuf>,
+    /// Those of the snapshots that it differs from, the nearest first.
+    #[serde(default)]
+    pub below: Vec<PathBuf>,
     /// What the guest expects of disks, by their place: a snapshot's memory and its disks belong together.
     pub stamps: BTreeMap<usize, Stamp>,
     /// Disks that were made for it elsewhere than in its folder; removed if its guest never runs.

@@ -113,7 +113,10 @@ fn start(description: &Description, descriptors: &mut Descriptors) -> anyhow::Re
         anyhow::Ok(descriptors.add(file))
     };
     if let Some(snapshot) = &description.snapshot {
-        return Ok(Start::Snapshot { file: open("snapshot", snapshot)? });
+        let file = open("snapshot", snapshot)?;
+        let below = description.below.iter().map(|below| open("snapshot", below));
+        let below = below.collect::<Result<_, _>>()?;
+        return Ok(Start::Snapshot { file, below, advance_clock: true });
     }
     let initrd = kernel.initrd.as_ref().map(|path| open("RAM disk", path)).transpose()?;
     let (image, kernel_kind) = match &kernel.image {

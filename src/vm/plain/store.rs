@@ -1,8 +1,7 @@
 //! All plain VMs of one user: made, found, removed.
 
 use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::DirBuilderExt,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -52,16 +51,9 @@ impl Store {
     /// When it cannot be made.
     pub fn open_at(root: PathBuf) -> anyhow::Result<Self> {
         // What a console says is its owner's.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        let made = folders::make_all_private(&root);
         made.with_context(|| format!("cannot make folder {}", root.display()))?;
         Ok(Self { root })
-    }
-
-    /// Waits until nobody else makes or removes VMs, and keeps them from it.
-    fn lock(&self) -> anyhow::Result<Lock> {
-        let path = self.root.join(".lock");
-        let lock = Lock::take(&path, true).with_context(|| format!("cannot lock {}", path.display()))?;
-        lock.with_context(|| format!("cannot lock {}", path.display()))
     }
 
     fn folder(&self, name: &Name) -> Folder {
@@ -73,10 +65,10 @@ impl Store {
     /// # Errors
     /// When one of this name runs, or the disk is full.
     pub fn claim(&self, name: &Name) -> anyhow::Result<Claim> {
-        let _lock = self.lock()?;
+        let _lock = folder::lock(&self.root)?;
         let folder = self.folder(name);
         self.clear(&folder)?;
-        let made = DirBuilder::new().mode(0o700).create(&folder.path);
+        let made = folders::make_private(&folder.path);
         made.with_context(|| format!("cannot make folder {}", folder.path.display()))?;
         let lock = folder.try_lock()?;
         Ok(Claim { folder, lock })
@@ -131,7 +123,7 @@ impl Store {
     /// When there is none, it runs, or a file cannot be removed.
     pub fn remove(&self, name: &Name) -> anyhow::Result<()> {
         let folder = self.find(name)?;
-        let _lock = self.lock()?;
+        let _lock = folder::lock(&self.root)?;
         self.clear(&folder)
     }
 }

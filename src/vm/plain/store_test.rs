@@ -7,6 +7,7 @@ fn description(name: &Name) -> Description {
         created: timestamp::now(),
         vm: toml::from_str(&text).unwrap(),
         snapshot: None,
+        below: Vec::new(),
         stamps: Default::default(),
         made: Vec::new(),
         keep: true,

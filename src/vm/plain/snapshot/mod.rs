@@ -9,7 +9,8 @@
 //!     vm                            memory and state, see [`crate::vmm::snapshot`]
 //!     disk0.img, …                  the writable disks of the same moment
 //! ```
-//! Memory and disks belong together: a guest has parts of its disks in its memory. So writable disks are copied while the
+//! A snapshot may have of the memory only what differs from that of another, which it names by name and checksums: see
+//! [`crate::vmm::snapshot`]. Memory and disks belong together: a guest has parts of its disks in its memory. So writable disks are copied while the
 //! guest stands still, and each VM that goes on gets copies of its own; read-only disks are recorded by path, size and time,
 //! and must be what they were.
 //!
@@ -24,9 +25,9 @@ mod sums;
 mod take;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -35,18 +36,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use restore::{Changes, restore};
-pub use take::take;
+pub use take::{How, take};
 
 use super::Stamp;
 use crate::{
     config::{Name, VmFile},
     folders,
-    vm::folder::Lock,
-    vmm::snapshot,
+    vm::folder::{self, Lock},
+    vmm::{MAX_FILES, snapshot},
 };
 
 /// Of `about` and of the folder; another is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The file with memory and state.
 const VM: &str = "vm";
 /// An `about` over this many bytes is none.
@@ -66,9 +67,21 @@ pub struct About {
     pub vm: VmFile,
     /// Its disks, in order.
     pub disks: Vec<Disk>,
+    /// The one that its memory differs from, if it does not have all of it.
+    pub below: Option<Below>,
     /// Checksum of the state in the file `vm`, as that file has it.
     state: String,
     /// Checksum of all of that file.
+    sum: String,
+}
+
+/// The snapshot that another's memory differs from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Below {
+    /// Its name.
+    pub name: Name,
+    /// The checksums that it has of its state and its file: under its name there may be another by now.
+    state: String,
     sum: String,
 }
 
@@ -122,10 +135,14 @@ impl Snapshots {
         Self { root }
     }
 
-    fn lock(&self) -> anyhow::Result<Lock> {
-        let path = self.root.join(".lock");
-        let lock = Lock::take(&path, true).with_context(|| format!("cannot lock {}", path.display()))?;
-        lock.with_context(|| format!("cannot lock {}", path.display()))
+    /// The folder of the snapshot of this name.
+    fn folder(&self, name: &Name) -> anyhow::Result<PathBuf> {
+        let path = self.root.join(name.as_str());
+        anyhow::ensure!(
+            path.is_dir(),
+            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
+        );
+        Ok(path)
     }
 
     /// The snapshot of this name.
@@ -133,11 +150,7 @@ impl Snapshots {
     /// # Errors
     /// When there is none, or it is damaged or of another version of hull.
     pub fn find(&self, name: &Name) -> anyhow::Result<Snapshot> {
-        let path = self.root.join(name.as_str());
-        anyhow::ensure!(
-            path.is_dir(),
-            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
-        );
+        let path = self.folder(name)?;
         let about = read_about(&path).with_context(|| format!("snapshot {name}"))?;
         anyhow::ensure!(about.name == *name, "snapshot {name}: it was taken as {}", about.name);
         Ok(Snapshot { about, path })
@@ -160,17 +173,75 @@ impl Snapshots {
         Ok(all)
     }
 
-    /// Removes a snapshot, also one that is damaged. VMs that went on from it are not touched.
+    /// The snapshot whose state has this checksum.
+    fn with_state(&self, state: &str) -> anyhow::Result<Below> {
+        let all = self.list()?.into_iter().filter_map(|(_, snapshot)| Some(snapshot.ok()?.about));
+        let found =
+            all.into_iter().find(|about| about.state == state).context("there is no such snapshot")?;
+        Ok(Below { name: found.name, state: found.state, sum: found.sum })
+    }
+
+    /// The snapshot that this is, if it still is.
+    fn find_below(&self, below: &Below) -> anyhow::Result<Snapshot> {
+        let found = self.find(&below.name)?;
+        let same = found.about.state == below.state && found.about.sum == below.sum;
+        anyhow::ensure!(same, "snapshot {} is another by now", below.name);
+        Ok(found)
+    }
+
+    /// Those that this one's memory differs from, the nearest first; none if it has all of it.
     ///
     /// # Errors
-    /// When there is none, or it cannot be removed.
-    pub fn remove(&self, name: &Name) -> anyhow::Result<()> {
-        let path = self.root.join(name.as_str());
+    /// When one is gone, damaged, or another by now.
+    pub fn below(&self, snapshot: &Snapshot) -> anyhow::Result<Vec<Snapshot>> {
+        let mut all: Vec<Snapshot> = Vec::new();
+        while let Some(below) = &all.last().unwrap_or(snapshot).about.below {
+            anyhow::ensure!(all.len() < MAX_FILES, "snapshot {}: it is damaged", snapshot.about.name);
+            let found = self.find_below(below).with_context(|| {
+                format!(
+                    "snapshot {} has only what differs from snapshot {}, and is of no use without that",
+                    snapshot.about.name, below.name
+                )
+            })?;
+            all.push(found);
+        }
+        Ok(all)
+    }
+
+    /// Reads all of a snapshot and of those that it differs from, and says whether they are what was written.
+    ///
+    /// # Errors
+    /// When a file is damaged, or cannot be read.
+    pub fn verify(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        snapshot.verify()?;
+        self.below(snapshot)?.iter().try_for_each(Snapshot::verify)
+    }
+
+    /// Those whose memory differs from that of this one.
+    fn above(&self, name: &Name) -> anyhow::Result<Vec<Name>> {
+        let all = self.list()?.into_iter().filter_map(|(_, snapshot)| Some(snapshot.ok()?.about));
+        // One that took the place of what they differ from is none of theirs.
+        let state = self.find(name).ok().map(|snapshot| snapshot.about.state);
+        let same =
+            |below: &Below| below.name == *name && state.as_ref().is_none_or(|state| *state == below.state);
+        let above = all.filter(|about| about.below.as_ref().is_some_and(same));
+        Ok(above.map(|about| about.name).collect())
+    }
+
+    /// Removes a snapshot, also one that is damaged. VMs that went on from it are not touched; snapshots that have only what
+    /// differs from it are of no use any more, so there must be none unless it is removed by `force`.
+    ///
+    /// # Errors
+    /// When there is none, another differs from it, or it cannot be removed.
+    pub fn remove(&self, name: &Name, force: bool) -> anyhow::Result<()> {
+        let path = self.folder(name)?;
+        let _lock = folder::lock(&self.root)?;
+        let above = self.above(name)?.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
         anyhow::ensure!(
-            path.is_dir(),
-            "there is no snapshot {name}; `hull vm snapshots` shows what there is"
+            force || above.is_empty(),
+            "snapshot {name} cannot be removed: {above} has only what differs from it; remove that first, or use --force and \
+             lose it"
         );
-        let _lock = self.lock()?;
         self.sweep();
         // Nothing of it is seen under its name when only a part is left.
         let going = self.unfinished(name);
@@ -196,18 +267,17 @@ impl Snapshots {
 
     /// Makes the folder of a snapshot that is being taken.
     fn begin(&self, name: &Name) -> anyhow::Result<Unfinished> {
-        // The memory of a VM is its owner's.
-        let make = |path: &Path, recursive| DirBuilder::new().recursive(recursive).mode(0o700).create(path);
         let failed = || format!("cannot make a folder in {}", self.root.display());
-        make(&self.root, true).with_context(failed)?;
-        let _lock = self.lock()?;
+        // The memory of a VM is its owner's.
+        folders::make_all_private(&self.root).with_context(failed)?;
+        let _lock = folder::lock(&self.root)?;
         anyhow::ensure!(
             !self.root.join(name.as_str()).exists(),
             "there is a snapshot {name} already; choose another name, or remove it (`hull vm snapshots rm {name}`)"
         );
         self.sweep();
         let path = self.unfinished(name);
-        match make(&path, false) {
+        match folders::make_private(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 anyhow::bail!("another command takes a snapshot {name} at this moment; choose another name")
@@ -217,6 +287,16 @@ impl Snapshots {
         let folder = File::open(&path).with_context(failed)?;
         let lock = Lock::on(folder.into(), false).with_context(failed)?;
         Ok(Unfinished { path, finished: self.root.join(name.as_str()), _lock: lock })
+    }
+
+    /// Gives it its name. From here on it is whole, also after a power failure.
+    fn finish(&self, unfinished: Unfinished, about: &About) -> anyhow::Result<()> {
+        unfinished.write(about)?;
+        let _lock = folder::lock(&self.root)?;
+        if let Some(below) = &about.below {
+            self.find_below(below).context("the snapshot that this one differs from was removed")?;
+        }
+        unfinished.publish()
     }
 
     /// A name for a snapshot of this VM that nobody has.
@@ -247,18 +327,24 @@ impl Unfinished {
         file.with_context(|| format!("cannot make {}", path.display()))
     }
 
-    /// Gives it its name. From here on it is whole, also after a power failure.
-    fn finish(self, about: &About) -> anyhow::Result<()> {
+    /// Writes what it is, and waits until all of it is on the disk.
+    fn write(&self, about: &About) -> anyhow::Result<()> {
         let write = || -> std::io::Result<()> {
             let path = self.path.join("about");
             fs::write(&path, seal(&serde_json::to_string(about)?))?;
             for entry in fs::read_dir(&self.path)? {
                 File::open(entry?.path())?.sync_all()?;
             }
-            fs::rename(&self.path, &self.finished)?;
-            File::open(self.finished.parent().unwrap_or(Path::new("/")))?.sync_all()
+            Ok(())
         };
         write().with_context(|| format!("cannot write {}", self.finished.display()))
+    }
+
+    /// Gives it its name.
+    fn publish(self) -> anyhow::Result<()> {
+        let folder = self.finished.parent().unwrap_or(Path::new("/"));
+        let renamed = fs::rename(&self.path, &self.finished).and_then(|()| File::open(folder)?.sync_all());
+        renamed.with_context(|| format!("cannot write {}", self.finished.display()))
     }
 }
 
@@ -288,11 +374,7 @@ impl Snapshot {
         Ok(file)
     }
 
-    /// Reads all of the snapshot, and says whether it is what was written.
-    ///
-    /// # Errors
-    /// When a file is damaged, or cannot be read.
-    pub fn verify(&self) -> anyhow::Result<()> {
+    fn verify(&self) -> anyhow::Result<()> {
         let name = &self.about.name;
         let check = |file: &File, what: &str, sum: &str| {
             let found = sums::of(file).with_context(|| format!("snapshot {name}: cannot read {what}"))?;

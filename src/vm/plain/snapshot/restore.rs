@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Disk, Snapshot, VM, disk_file};
+use super::{Disk, Snapshot, Snapshots, VM, disk_file};
 use crate::{
     config::Name,
     vm::{
@@ -31,9 +31,10 @@ pub struct Changes {
 /// Makes a VM that goes on from a snapshot: to be started as any other. `keep` is as in [`Description`].
 ///
 /// # Errors
-/// When the name is taken, the snapshot is damaged or does not fit this host, or a disk cannot be copied.
+/// When the name is taken, the snapshot is damaged, lacks one that it differs from or does not fit this host, or a disk cannot be copied.
 pub fn restore(
     store: &Store,
+    snapshots: &Snapshots,
     snapshot: &Snapshot,
     changes: Changes,
     keep: bool,
@@ -42,6 +43,7 @@ pub fn restore(
     let damaged = || format!("snapshot {}", about.name);
     // The VMM looks again, but says it later and in a log.
     snapshot::read(&snapshot.vm().with_context(damaged)?).with_context(damaged)?;
+    let below = snapshots.below(snapshot)?;
     let mut vm = about.vm.clone();
     if let Some(place) = changes.disks.keys().find(|place| **place >= vm.disks.len()) {
         anyhow::bail!("snapshot {} has no disk{place}: it has {} disks", about.name, vm.disks.len());
@@ -82,6 +84,7 @@ pub fn restore(
         created: timestamp::now(),
         vm,
         snapshot: Some(snapshot.path.join(VM)),
+        below: below.into_iter().map(|below| below.path.join(VM)).collect(),
         stamps,
         made: std::mem::take(&mut made.0),
         keep,

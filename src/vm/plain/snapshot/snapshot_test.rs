@@ -16,6 +16,7 @@ fn about(name: &Name) -> About {
             Disk::Copy { size: 1, sum: "2".to_owned() },
             Disk::Elsewhere { stamp: Stamp { size: 3, modified: Some((4, 5)) } },
         ],
+        below: None,
         state: "00".repeat(32),
         sum: "11".repeat(32),
     }
@@ -24,8 +25,57 @@ fn about(name: &Name) -> About {
 fn taken(snapshots: &Snapshots, name: &str) -> About {
     let name = name.parse().unwrap();
     let about = about(&name);
-    snapshots.begin(&name).unwrap().finish(&about).unwrap();
+    finish(snapshots, &about).unwrap();
     about
+}
+
+fn finish(snapshots: &Snapshots, about: &About) -> anyhow::Result<()> {
+    snapshots.finish(snapshots.begin(&about.name)?, about)
+}
+
+#[test]
+fn a_difference_needs_what_it_differs_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::at(folder.path().join("snapshots"));
+    let name = |name: &str| -> Name { name.parse().unwrap() };
+    let one = taken(&snapshots, "one");
+    let differs = |from: &About, name: &str, state: &str| About {
+        name: name.parse().unwrap(),
+        below: Some(snapshots.with_state(&from.state).unwrap()),
+        state: state.to_owned(),
+        ..from.clone()
+    };
+    let two = differs(&one, "two", "22");
+    finish(&snapshots, &two).unwrap();
+    let three = differs(&two, "three", "33");
+    finish(&snapshots, &three).unwrap();
+    let find = |of: &str| snapshots.find(&name(of)).unwrap();
+    let below = |of: &str| snapshots.below(&find(of));
+    let names = |of: &str| -> Vec<_> { below(of).unwrap().into_iter().map(|one| one.about.name).collect() };
+    assert_eq!(names("one"), []);
+    assert_eq!(names("three"), [name("two"), name("one")]);
+
+    let refused = |of: &str| snapshots.remove(&name(of), false).unwrap_err().to_string();
+    assert!(refused("one").contains("two has only"), "{}", refused("one"));
+    assert!(refused("two").contains("three has only"), "{}", refused("two"));
+    snapshots.remove(&name("one"), true).unwrap();
+    let said = |of: &str| format!("{:#}", below(of).unwrap_err());
+    assert!(said("three").contains("differs from snapshot one") && said("three").contains("no snapshot one"));
+    // One of the same name is not the same.
+    finish(&snapshots, &About { state: "44".repeat(32), ..one.clone() }).unwrap();
+    assert!(said("two").contains("another by now"), "{}", said("two"));
+    snapshots.remove(&name("one"), false).unwrap();
+    snapshots.remove(&name("three"), false).unwrap();
+    snapshots.remove(&name("two"), false).unwrap();
+
+    // Nor is one finished whose base was removed meanwhile, and none goes in circles.
+    let refusal = format!("{:#}", finish(&snapshots, &two).unwrap_err());
+    assert!(refusal.contains("was removed"), "{refusal}");
+    let itself = Below { name: name("one"), state: one.state.clone(), sum: one.sum.clone() };
+    let unfinished = snapshots.begin(&name("one")).unwrap();
+    unfinished.write(&About { below: Some(itself), ..one }).unwrap();
+    unfinished.publish().unwrap();
+    assert!(said("one").contains("damaged"), "{}", said("one"));
 }
 
 #[test]
@@ -58,7 +108,7 @@ fn a_snapshot_is_there_as_a_whole_or_not_at_all() {
     fs::rename(folder.path().join("snapshots/one"), folder.path().join("snapshots/two")).unwrap();
     let moved = snapshots.find(&"two".parse().unwrap()).unwrap_err().to_string();
     assert!(moved.contains("taken as one"), "{moved}");
-    snapshots.remove(&"two".parse().unwrap()).unwrap();
+    snapshots.remove(&"two".parse().unwrap(), false).unwrap();
     assert_eq!(snapshots.list().unwrap().len(), 1);
 }
 
@@ -90,8 +140,8 @@ fn what_another_hull_wrote_is_refused_by_its_version() {
         fs::write(folder.path().join("about"), seal(text)).unwrap();
         format!("{:#}", read_about(folder.path()).unwrap_err())
     };
-    assert!(refusal("{\"version\":2,\"whatever\":[]}").contains("format 2"));
-    assert!(refusal("{\"version\":1}").contains("damaged"));
+    assert!(refusal("{\"version\":3,\"whatever\":[]}").contains("format 3"));
+    assert!(refusal("{\"version\":2}").contains("damaged"));
     assert!(refusal("").contains("damaged"));
     // What no VM can be.
     let mut about = about(&"one".parse().unwrap());

@@ -5,6 +5,8 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 use rustix::fs::SeekFrom;
 use sha2::{Digest, Sha256};
 
+use crate::vm::sparse;
+
 /// A file is looked at in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
 
@@ -19,20 +21,19 @@ pub fn of(file: &File) -> io::Result<String> {
     hasher.update(length.to_le_bytes());
     let mut piece = vec![0; PIECE];
     let mut at = 0;
-    while at < length {
-        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data - data % PIECE as u64,
-            // Nothing but a hole is left.
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let piece = &mut piece[..(length - at).min(PIECE as u64) as usize];
-        file.read_exact_at(piece, at)?;
-        if piece.iter().any(|byte| *byte != 0) {
-            hasher.update(at.to_le_bytes());
-            hasher.update(&*piece);
+    for stretch in sparse::stretches(file) {
+        let stretch = stretch?;
+        // A piece that two stretches have a part of is looked at once.
+        at = at.max(stretch.start - stretch.start % PIECE as u64);
+        while at < stretch.end {
+            let piece = &mut piece[..(length - at).min(PIECE as u64) as usize];
+            file.read_exact_at(piece, at)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                hasher.update(at.to_le_bytes());
+                hasher.update(&*piece);
+            }
+            at += piece.len() as u64;
         }
-        at += piece.len() as u64;
     }
     Ok(hex::encode(hasher.finalize()))
 }

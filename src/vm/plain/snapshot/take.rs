@@ -15,18 +15,29 @@ use crate::{
     vmm::snapshot,
 };
 
-/// Takes a snapshot of a VM under this name, or one that nobody has; gives the name. The VM goes on, or ends if it is to
-/// `stop`. When anything goes wrong it goes on, and nothing of the snapshot is left.
+/// How a snapshot is taken.
+#[derive(Debug, Default)]
+pub struct How {
+    /// Its name; one that nobody has if there is none.
+    pub name: Option<Name>,
+    /// Of memory only what has changed since the VM's last snapshot, or the one that it goes on from.
+    pub difference: bool,
+    /// The VM ends with it.
+    pub stop: bool,
+}
+
+/// Takes a snapshot of a VM; gives its name. When anything goes wrong the VM goes on, and nothing of the snapshot is left.
 ///
 /// # Errors
-/// When the VM does not run, somebody else takes a snapshot of it, the name is taken, or the disk is full.
-pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bool) -> anyhow::Result<Name> {
+/// When the VM does not run, somebody else takes a snapshot of it, the name is taken, the disk is full, or there is no snapshot
+/// that it could differ from.
+pub fn take(snapshots: &Snapshots, folder: &Folder, how: How) -> anyhow::Result<Name> {
     let vm = &folder.name;
     let keeper = client::connect(folder).with_context(|| {
         format!("VM {vm} does not run; a snapshot is of one that does (`hull vm run -d FILE` starts one)")
     })?;
     let description = folder.description()?;
-    let name = name.unwrap_or_else(|| snapshots.free_name(vm));
+    let name = how.name.unwrap_or_else(|| snapshots.free_name(vm));
     let unfinished = snapshots.begin(&name)?;
     let written = unfinished.create(VM)?;
 
@@ -43,7 +54,7 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
         error.context(what)
     };
     let began = Instant::now();
-    let frozen = keeper.freeze(&written).map_err(failed)?;
+    let frozen = keeper.freeze(&written, how.difference).map_err(failed)?;
     let mut copies = Vec::new();
     for (index, disk) in &frozen.disks {
         let copy = unfinished.create(&disk_file(*index))?;
@@ -52,7 +63,7 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
         copies.push((*index, copy));
     }
     // What remains is reading, which need not stand in the guest's way.
-    let frozen = if stop {
+    let frozen = if how.stop {
         Some(frozen)
     } else {
         drop(frozen);
@@ -60,6 +71,15 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
     };
     let paused_ms = began.elapsed().as_millis() as u64;
 
+    let below = match snapshot::read(&written)?.difference {
+        Some(difference) => Some(snapshots.with_state(&difference.from).with_context(|| {
+            format!(
+                "the last snapshot of VM {vm}, from which this one would differ, is gone or was never finished; take one \
+                 without --diff"
+            )
+        })?),
+        None => None,
+    };
     let mut disks = Vec::new();
     for (index, disk) in description.vm.disks.iter().enumerate() {
         let unseen = || format!("cannot look at the disk {}", disk.path.display());
@@ -78,10 +98,11 @@ pub fn take(snapshots: &Snapshots, folder: &Folder, name: Option<Name>, stop: bo
         paused_ms,
         vm: description.vm,
         disks,
+        below,
         state: hex::encode(snapshot::digest(&written)?),
         sum: sums::of(&written).context("cannot read the snapshot")?,
     };
-    unfinished.finish(&about).map_err(failed)?;
+    snapshots.finish(unfinished, &about).map_err(failed)?;
     if let Some(frozen) = frozen {
         keeper.stop()?;
         drop(frozen);

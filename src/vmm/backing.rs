@@ -1,0 +1,210 @@
+//! The snapshots that a VM's memory shows as long as it is not written.
+//!
+//! ```text
+//!    guest's memory   ████░░░░▒▒▒▒░░░░░░░░████░░     █ pages of the VM's own: what the next difference has
+//!    difference               ▒▒▒▒                   ▒ mapped over it, a stretch at a time
+//!    whole snapshot   ░░░░░░░░░░░░░░░░░░░░░░░░░░     ░ mapped privately
+//! ```
+//! A VM that goes on from a snapshot is like this from its beginning, and one of which a snapshot is taken becomes so: what was
+//! written is mapped from there. So the next snapshot can tell what has changed since, the VM gives up memory of its own for
+//! pages that it shares with all that go on from the snapshot, and nothing is to be merged when a difference is restored.
+
+use std::{cell::RefCell, fs::File, io, ops::Range, os::fd::AsRawFd, ptr, sync::Arc};
+
+use anyhow::Context;
+use hull_devices::device::Memory;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
+    mmap::MmapRegionBuilder,
+};
+
+use super::{
+    page_map::PageMap,
+    snapshot::{self, Difference, MEMORY_OFFSET, PAGE, State, parts},
+};
+
+/// Most stretches of one difference: each is a mapping of its own, of which a process may have 65,530.
+const MAX_STRETCHES: usize = 8192;
+/// Most stretches of all differences that are mapped over each other.
+const MAX_ALL: usize = 3 * MAX_STRETCHES;
+/// Most snapshots that are mapped over each other.
+pub const MAX_FILES: usize = 32;
+
+/// What a VM's memory is mapped from.
+pub struct Backing {
+    /// `None` where the system does not say what was written.
+    pages: Option<PageMap>,
+    top: RefCell<Option<Top>>,
+}
+
+/// The snapshot on top.
+#[derive(Debug, Clone)]
+struct Top {
+    digest: String,
+    /// It and those below it.
+    files: usize,
+    /// Those of all of them.
+    stretches: usize,
+}
+
+impl Backing {
+    /// That of memory of which there is no snapshot. To be made before the process is confined.
+    pub fn none() -> Self {
+        Self { pages: PageMap::open().ok(), top: RefCell::new(None) }
+    }
+
+    /// Maps the memory of a VM, which has these regions: `files` are the snapshot that it goes on from and, below it, those that
+    /// it differs from.
+    ///
+    /// # Errors
+    /// When a file is no snapshot or does not fit the one above it, or cannot be mapped.
+    pub fn map(files: Vec<File>, regions: &[(GuestAddress, usize)]) -> anyhow::Result<(State, Memory, Self)> {
+        anyhow::ensure!(files.len() <= MAX_FILES, "over {MAX_FILES} snapshots differ from each other");
+        let mut files = files.into_iter();
+        let mut file = files.next().context("there is no snapshot to go on from")?;
+        let state = snapshot::read(&file)?;
+        let top = hex::encode(snapshot::digest(&file)?);
+        let (mut difference, mut above) = (state.difference.clone(), Vec::new());
+        while let Some(Difference { from, stretches }) = difference {
+            above.push((file, stretches));
+            file = files.next().context("the snapshot that it differs from is missing")?;
+            let below = snapshot::read(&file).context("the snapshot that it differs from")?;
+            anyhow::ensure!(
+                hex::encode(snapshot::digest(&file)?) == from && below.memory == state.memory,
+                "the snapshot that it differs from is another now; go on from one that is whole"
+            );
+            difference = below.difference;
+        }
+        let count = above.iter().map(|(_, stretches)| stretches.len()).sum();
+        anyhow::ensure!(count <= MAX_ALL, "the snapshot has {count} stretches of memory: it is damaged");
+        let size: usize = regions.iter().map(|(_, size)| size).sum();
+        anyhow::ensure!(
+            size as u64 == state.memory,
+            "the snapshot is of a VM with {} MiB of memory, not {}",
+            state.memory >> 20,
+            size >> 20
+        );
+
+        let memory = map_whole(file, regions)?;
+        let top = Top { digest: top, files: above.len() + 1, stretches: count };
+        for (file, stretches) in above.iter().rev() {
+            show(&memory, file, stretches).context("cannot map the snapshot's memory")?;
+        }
+        Ok((state, memory, Self { top: RefCell::new(Some(top)), ..Self::none() }))
+    }
+
+    /// What of the memory was written since the last snapshot.
+    ///
+    /// # Errors
+    /// When there was none, or the system does not tell.
+    pub fn difference(&self, memory: &Memory) -> anyhow::Result<Difference> {
+        let top = self.top.borrow();
+        let top = top.as_ref().context(
+            "there is no snapshot of this VM yet that another could differ from; take one without --diff",
+        )?;
+        anyhow::ensure!(
+            top.files < MAX_FILES && top.stretches + MAX_STRETCHES <= MAX_ALL,
+            "{} snapshots differ from each other by now; take one without --diff",
+            top.files
+        );
+        let pages = self.pages.as_ref().context("this host has no /proc to say which pages have changed")?;
+        let (mut stretches, mut offset) = (Vec::new(), 0);
+        for region in memory.iter() {
+            let address = region.get_host_address(MemoryRegionAddress(0))? as u64;
+            let written = pages.written(address, region.len()).context("cannot tell what has changed")?;
+            stretches.extend(written.into_iter().map(|part| offset + part.start..offset + part.end));
+            offset += region.len();
+        }
+        join(&mut stretches, MAX_STRETCHES);
+        Ok(Difference { from: top.digest.clone(), stretches })
+    }
+
+    /// Has the memory show a snapshot that was just written of it; nobody may use the memory meanwhile. Where it cannot, the next
+    /// difference is refused, and nothing else is different.
+    pub fn rest_on(&self, file: &File, memory: &Memory, state: &State, digest: [u8; 32]) {
+        let mut top = self.top.borrow_mut();
+        let below = top.take();
+        if self.pages.is_none() {
+            return;
+        }
+        let whole = 0..state.memory;
+        let (stretches, files, count) = match (&state.difference, below) {
+            (Some(Difference { stretches, .. }), Some(below)) => {
+                (stretches.as_slice(), below.files + 1, below.stretches + stretches.len())
+            }
+            _ => (std::slice::from_ref(&whole), 1, 0),
+        };
+        if show(memory, file, stretches).is_ok() {
+            *top = Some(Top { digest: hex::encode(digest), files, stretches: count });
+        }
+    }
+}
+
+/// Joins stretches with what is between them, until there are no more than `most`.
+fn join(stretches: &mut Vec<Range<u64>>, most: usize) {
+    let mut gap = PAGE as u64;
+    while stretches.len() > most {
+        stretches.dedup_by(|next, last| {
+            let near = next.start - last.end <= gap;
+            if near {
+                last.end = next.end;
+            }
+            near
+        });
+        gap *= 2;
+    }
+}
+
+/// All of a VM's memory, mapped privately from a file.
+fn map_whole(file: File, regions: &[(GuestAddress, usize)]) -> anyhow::Result<Memory> {
+    let file = Arc::new(file);
+    let mut offset = MEMORY_OFFSET;
+    let mut mapped = Vec::with_capacity(regions.len());
+    for &(start, size) in regions {
+        let region = MmapRegionBuilder::new(size)
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
+            .with_file_offset(FileOffset::from_arc(Arc::clone(&file), offset))
+            .build()
+            .context("cannot map the snapshot's memory")?;
+        mapped.push(GuestRegionMmap::new(region, start).context("the snapshot's memory wraps around")?);
+        offset += size as u64;
+    }
+    Memory::from_regions(mapped).context("the snapshot's memory overlaps")
+}
+
+/// Has stretches of memory show what the file has of them. What they were is gone.
+fn show(memory: &Memory, file: &File, stretches: &[Range<u64>]) -> anyhow::Result<()> {
+    for part in parts(memory, stretches) {
+        let (region, at) = memory.to_region_addr(part.address).context("memory that is not there")?;
+        show_part(file, MEMORY_OFFSET + part.at, region.get_host_address(at)?, part.length as usize)?;
+    }
+    Ok(())
+}
+
+/// Puts a private mapping of a file in place of `length` bytes of guest memory at `address`, which lie in one region.
+fn show_part(file: &File, offset: u64, address: *mut u8, length: usize) -> io::Result<()> {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    // Elsewhere first: what cannot be mapped leaves the memory as it is.
+    // SAFETY: a new mapping, where the system chooses.
+    let new =
+        unsafe { libc::mmap(ptr::null_mut(), length, prot, flags, file.as_raw_fd(), offset.cast_signed()) };
+    if new == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: from a mapping that is this function's alone to one that is guest memory: that has no references to it, only
+    // accesses by address, and nobody makes any while it is remapped. It stays mapped, readable and writable.
+    let moved = unsafe { libc::mremap(new, length, length, how, address.cast::<libc::c_void>()) };
+    if moved == libc::MAP_FAILED {
+        let error = io::Error::last_os_error();
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(new, length) };
+        return Err(error);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "backing_test.rs"]
+mod tests;
