@@ -4,24 +4,18 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
+    io,
     num::NonZeroU64,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::MetadataExt,
 };
 
 use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a page.
-const PAGE: u64 = 4096;
-/// Bytes of a page's entry in `pagemap`.
-const ENTRY: u64 = 8;
-/// The page is in memory, or was and is swapped out (Documentation/admin-guide/mm/pagemap.rst).
-const PRESENT: u64 = 3 << 62;
-/// Pages between two ranges that are as well read with them.
-const GAP: u64 = 4;
-/// Most entries that are read at a time.
-const CHUNK: u64 = 8192;
+use crate::vmm::page_map::PageMap;
+
+/// Bytes between two ranges that are as well read with them.
+const GAP: u64 = 4 * 4096;
 
 /// Ranges of a file, in bytes: offset and length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,21 +29,23 @@ impl Touched {
     pub fn by(process: u32, file: &File) -> io::Result<Self> {
         let inode = file.metadata()?.ino();
         let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
-        let pagemap = File::open(format!("/proc/{process}/pagemap"))?;
+        let page_map = PageMap::of(process)?;
         let mut touched = Self::default();
-        for mapping in maps.lines().filter_map(|line| Mapping::parse(line, inode)) {
-            mapping.look(&pagemap, &mut touched)?;
+        for Mapping { start, end, offset } in maps.lines().filter_map(|line| Mapping::parse(line, inode)) {
+            for stretch in page_map.present(start, end - start)? {
+                touched.add(offset + stretch.start, stretch.end - stretch.start);
+            }
         }
         Ok(touched)
     }
 
-    /// Adds a page of the file, unless it is there.
-    fn add(&mut self, offset: u64) {
+    /// Adds a range of the file that begins behind all others.
+    fn add(&mut self, offset: u64, length: u64) {
         match self.0.last_mut() {
-            Some((start, length)) if (*start..=*start + *length + GAP * PAGE).contains(&offset) => {
-                *length = (*length).max(offset + PAGE - *start);
+            Some((start, before)) if (*start..=*start + *before + GAP).contains(&offset) => {
+                *before = (*before).max(offset + length - *start);
             }
-            _ => self.0.push((offset, PAGE)),
+            _ => self.0.push((offset, length)),
         }
     }
 
@@ -80,29 +76,6 @@ impl Mapping {
         let number = |text| u64::from_str_radix(text, 16).ok();
         let mapping = Self { start: number(start)?, end: number(end)?, offset: number(offset)? };
         (of.parse() == Ok(inode) && mapping.start < mapping.end).then_some(mapping)
-    }
-
-    fn look(&self, pagemap: &File, touched: &mut Touched) -> io::Result<()> {
-        let pages = (self.end - self.start) / PAGE;
-        let mut buffer = vec![0; (pages.min(CHUNK) * ENTRY) as usize];
-        let mut done = 0;
-        while done < pages {
-            let count = (pages - done).min(CHUNK);
-            let entries = &mut buffer[..(count * ENTRY) as usize];
-            match pagemap.read_exact_at(entries, (self.start / PAGE + done) * ENTRY) {
-                // The process has ended.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-                other => other?,
-            }
-            for (page, entry) in (done..).zip(entries.chunks_exact(ENTRY as usize)) {
-                let entry = entry.try_into().map_or(0, u64::from_le_bytes);
-                if entry & PRESENT != 0 {
-                    touched.add(self.offset + page * PAGE);
-                }
-            }
-            done += count;
-        }
-        Ok(())
     }
 }
 

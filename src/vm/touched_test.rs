@@ -4,11 +4,13 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::*;
 
+const PAGE: u64 = 4096;
+
 #[test]
 fn pages_that_are_near_are_one_range() {
     let mut touched = Touched::default();
     for page in [0, 1, 4, 100, 105, 111] {
-        touched.add(page * PAGE);
+        touched.add(page * PAGE, PAGE);
     }
     assert_eq!(touched.0, [(0, 5 * PAGE), (100 * PAGE, 6 * PAGE), (111 * PAGE, PAGE)]);
 }

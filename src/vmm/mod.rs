@@ -19,7 +19,7 @@ mod events;
 mod freezer;
 mod generation;
 mod machine;
-mod page_map;
+pub mod page_map;
 mod parking;
 mod profile;
 mod seccomp;

@@ -16,7 +16,7 @@ mod waiting;
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::{fd::AsFd, unix::fs::DirBuilderExt},
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -141,7 +141,7 @@ impl Pools {
         image.open_layers()?;
         let id = Templates::open().get(&purpose)?.id;
         let folder = self.folder(&id);
-        private(&folder)?;
+        folders::make_all_private(&folder).map_err(Error::file("cannot make folder", &folder))?;
         let excess = {
             let _lock = lock(&folder)?;
             let path = folder.join("about.json");
@@ -178,7 +178,7 @@ impl Pools {
     fn add(&self, id: &str) -> Result<Channel> {
         let name = &ContainerId::random().as_str()[..16].to_owned();
         let folder = self.folder(id).join(name);
-        private(&folder)?;
+        folders::make_private(&folder).map_err(Error::file("cannot make folder", &folder))?;
         let lock = Lock::take(&folder.join("lock"), false).map_err(Error::file("cannot lock", &folder))?;
         let lock = lock.ok_or_else(|| Error::file("cannot lock", &folder)(ErrorKind::WouldBlock.into()))?;
         detached::spawn("waiting", name, lock, &["--pool", id])
@@ -301,11 +301,6 @@ fn end(folder: &Path) -> Result<()> {
         Err(error) => return Err(Error::file("cannot lock", &path)(error)),
     }
     Ok(())
-}
-
-fn private(folder: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(Error::file("cannot make folder", folder))
 }
 
 /// Keeps others from changing a pool.
