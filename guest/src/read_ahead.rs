@@ -82,10 +82,10 @@ fn with_content<T>(file: BorrowedFd<'_>, length: usize, show: impl FnOnce(&[u8])
         unsafe { mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }.ok()?;
     // SAFETY: the mapping was just made, with this length.
     let populated = unsafe { madvise(address, length, Advice::LinuxPopulateRead) };
-    // SAFETY: every page of it was there a moment ago, and layers do not change. The slice ends before the mapping does.
-    let shown = populated
-        .is_ok()
-        .then(|| show(unsafe { std::slice::from_raw_parts(address.cast_const().cast(), length) }));
+    let shown = populated.is_ok().then(|| {
+        // SAFETY: every page of it was there a moment ago, and layers do not change. The slice ends before the mapping does.
+        show(unsafe { std::slice::from_raw_parts(address.cast_const().cast(), length) })
+    });
     // SAFETY: nothing of it is used any more.
     let _ = unsafe { munmap(address, length) };
     shown
