@@ -192,6 +192,10 @@ impl Agent {
             // If it fails, so will the container that needs it.
             let _ = self.cgroups.switch_on("memory");
         }
+        if image.is_none() {
+            // Nothing is kept of its disk: what goes on from here may have another.
+            self.data.unmount();
+        }
         self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
         // What the kernel has put off, each copy would do again.
         fs::sync();

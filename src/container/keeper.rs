@@ -244,13 +244,17 @@ impl Recorder {
         Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 
-    /// The container's data disk, and the template that it belongs to. A container that was never started has none yet: it gets
-    /// a template's, or an empty one.
+    /// The container's data disk, and the template that its VM can go on from. A container that was never started has no disk yet:
+    /// it gets a template's, or an empty one. One that was needs a template that knows nothing of its disk.
     fn data_disk(&self, purpose: Option<&Purpose>) -> Result<(File, Option<Template>)> {
         let path = self.folder.file("data.img");
         let open = || File::options().read(true).write(true).open(&path);
         match open() {
-            Ok(disk) => return Ok((disk, None)),
+            Ok(disk) => {
+                let template = purpose.and_then(|purpose| Templates::open().find(&purpose.any_image()));
+                let template = template.filter(|template| same_length(&disk, &template.data_disk));
+                return Ok((disk, template));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
@@ -263,6 +267,11 @@ impl Recorder {
             }
         }
         Ok((open().map_err(Error::file("cannot open", &path))?, template))
+    }
+
+    /// Nothing of the container has ever run.
+    fn is_new(&self) -> bool {
+        self.folder.state().is_ok_and(|state| state.started_at == timestamp::NEVER)
     }
 
     /// The VM never was.
@@ -331,8 +340,10 @@ impl Record for Recorder {
                 // The next container is not to fail of it too.
                 let _ = Templates::open().remove(&template.id);
             }
-            // Nothing of this container has run: its disk is as good as none.
-            let _ = std::fs::remove_file(self.folder.file("data.img"));
+            if self.is_new() {
+                // Its disk is as good as none, and the template's that it came with.
+                let _ = std::fs::remove_file(self.folder.file("data.img"));
+            }
         }
         match ending {
             Ending::NotStarted { .. } => self.state.status = Status::Created,
@@ -363,4 +374,10 @@ impl Record for Recorder {
         }
         self.write();
     }
+}
+
+/// Whether two disks are of the same size, which a guest asks for only once.
+fn same_length(one: &File, other: &File) -> bool {
+    let length = |file: &File| file.metadata().map(|file| file.len()).ok();
+    length(one) == length(other)
 }

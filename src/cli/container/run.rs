@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::{image, terminal},
     container::{
-        self, ContainerId, Created, Error, Host, HostConfig, Result,
+        self, ContainerId, Created, Error, Host, Result,
         state::{Status, Store},
         template::{Purpose, Templates},
     },
@@ -75,9 +75,12 @@ impl Run {
         let image = image::obtain(self.options.image(), self.options.pull.into(), self.options.quiet)?;
         let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
+        let size = Host::this().vm_size(&request.host_config)?;
         let template = (!self.no_template)
-            .then(|| prepare_template(&request.host_config, &request.config.image, &image))
-            .transpose()?;
+            .then(|| Purpose::of(size, &request.host_config, &request.config.image, &image));
+        if let Some(purpose) = &template {
+            prepare_template(purpose, &image);
+        }
         let Created { folder, description, lock } =
             container::create(&store, &image, request, Status::Starting)?;
         if let Some(file) = id_file {
@@ -120,26 +123,21 @@ impl Run {
     }
 }
 
-/// Builds the template for such a container if there is none, and gives what it is for; without one the container boots.
-///
-/// # Errors
-/// When there can be no such container.
-pub fn prepare_template(host_config: &HostConfig, name: &str, image: &Image) -> Result<Purpose> {
+/// Builds the template for this purpose if there is none; without one the container boots.
+pub fn prepare_template(purpose: &Purpose, image: &Image) {
     let templates = Templates::open();
-    let purpose = Purpose::of(Host::this().vm_size(host_config)?, host_config, name, image);
-    if !templates.lacks(&purpose) {
-        return Ok(purpose);
+    if !templates.lacks(purpose) {
+        return;
     }
     if std::io::stderr().is_terminal() {
         eprintln!("hull: building template (once)");
     }
     let layers = image.open_layers().map(drop).map_err(Error::from);
-    match layers.and_then(|()| templates.get(&purpose)) {
+    match layers.and_then(|()| templates.get(purpose)) {
         // What is missing the keeper misses, too.
         Ok(_) | Err(Error::Missing(_)) => {}
         Err(error) => eprintln!("hull: booting, since there is no template: {error}"),
     }
-    Ok(purpose)
 }
 
 /// The file of `--cidfile`. It must not have been there; dropped before it is written, it is gone again.

@@ -12,7 +12,7 @@ use super::{
     session::{self, End, Wish},
 };
 use crate::{
-    container::{Description, Error, Result, action, state::Store, template::Purpose},
+    container::{Description, Error, Host, Result, action, state::Store, template::Purpose},
     image,
 };
 
@@ -74,14 +74,17 @@ impl Start {
     }
 }
 
-/// Builds the template for a container that was never started, and gives what it is for. One that was has a disk that fits none.
+/// Builds the template for a container, and gives what it is for. One that was started before has a disk of its own, and needs a
+/// template that knows of none.
 fn prepare(store: &Store, container: &str) -> Result<Option<Purpose>> {
     let folder = store.find(container)?;
-    let description = folder.description()?.filter(|_| !folder.file("data.img").exists());
-    let Some(Description { image, host_config, config, .. }) = description else { return Ok(None) };
-    match image::Store::open()?.find(&image.to_string())? {
-        Some(image) => prepare_template(&host_config, &config.image, &image).map(Some),
+    let Some(Description { image, host_config, config, .. }) = folder.description()? else { return Ok(None) };
+    let Some(image) = image::Store::open()?.find(&image.to_string())? else {
         // The keeper says so.
-        None => Ok(None),
-    }
+        return Ok(None);
+    };
+    let purpose = Purpose::of(Host::this().vm_size(&host_config)?, &host_config, &config.image, &image);
+    let purpose = if folder.file("data.img").exists() { purpose.any_image() } else { purpose };
+    prepare_template(&purpose, &image);
+    Ok(Some(purpose))
 }
