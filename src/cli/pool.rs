@@ -5,7 +5,7 @@ use std::{os::fd::RawFd, process::ExitCode};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{container::parse_cpus, table};
+use super::{container::parse_cpus, each::each, table};
 use crate::{
     config::Size,
     container::pool::{self, Pool, Pools},
@@ -84,10 +84,8 @@ impl Verb {
             Self::Ls(verb) => verb.run(&pools)?,
             Self::Stop(verb) => {
                 let all = if verb.all { pools.list()? } else { Vec::new() };
-                for id in verb.ids.into_iter().chain(all.into_iter().map(|pool| pool.id)) {
-                    pools.stop(&id)?;
-                    println!("{id}");
-                }
+                let ids: Vec<_> = verb.ids.into_iter().chain(all.into_iter().map(|pool| pool.id)).collect();
+                return Ok(each(&ids, |id| pools.stop(id).map(|()| id.clone())));
             }
         }
         Ok(ExitCode::SUCCESS)

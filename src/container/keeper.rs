@@ -92,7 +92,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn run(self, record: Recorder, front_end: OwnedFd, keeper_ns: u64) {
+    fn run(self, mut record: Recorder, front_end: OwnedFd, keeper_ns: u64) {
         match launch::spawn(
             launch::vmm_program(),
             &self.machine.config,
@@ -101,6 +101,7 @@ impl Prepared {
         ) {
             Ok(vmm) => {
                 if let Some(template) = self.template {
+                    record.pool = Some(template.id.clone());
                     // Beside the VMM, which has other things to do before it needs any of it.
                     template.read_ahead();
                     let _ = record.template.set(template);
@@ -138,7 +139,7 @@ pub struct Ready {
 /// disk at `disk`, which moves to the container.
 ///
 /// # Errors
-/// When the container wants another. Nothing has changed then.
+/// When the container wants another, and nothing has changed but for an empty log; or the process is out of descriptors.
 pub fn take_over(
     id: ContainerId,
     lock: Lock,
@@ -159,8 +160,8 @@ pub fn take_over(
     }
     let task = record.task(layers.to_vec(), true, tied)?;
     let log = log::Writer::new(folder.open_log()?);
-    let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
+    let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     Ok(Ready { record, task, log, listener, keeper_ns })
 }
 
@@ -186,7 +187,7 @@ struct Recorder {
     state: State,
     /// What its VM goes on from, if it does.
     template: OnceCell<Template>,
-    /// Where its VM waited, until another takes its place.
+    /// The pool that its VM is from, or could have been, until that is filled again.
     pool: Option<String>,
     /// Held until the record is complete.
     _lock: Lock,
@@ -284,7 +285,7 @@ impl Recorder {
         let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
     }
 
-    /// Has another VM take the place of this one in its pool.
+    /// Has other VMs take the place of those that the pool lacks for containers like this one.
     fn refill(&mut self) {
         if let Some(pool) = self.pool.take() {
             Pools::open().replace(&pool);
@@ -305,12 +306,11 @@ impl Record for Recorder {
     fn started(&mut self) {
         if let Some(template) = self.template.take() {
             template.leave_spare();
-            // The keeper's only child is its VMM.
+            // Its only child by now is its VMM.
             for vmm in children(std::process::id()).unwrap_or_default() {
                 template.note_touched(vmm);
             }
         }
-        self.refill();
         self.state = State {
             status: Status::Running,
             started_at: timestamp::now(),
@@ -319,6 +319,7 @@ impl Record for Recorder {
         };
         self.write();
         self.event("start", &[]);
+        self.refill();
     }
 
     fn signalled(&mut self, signal: u8) {
@@ -330,7 +331,6 @@ impl Record for Recorder {
     }
 
     fn ended(&mut self, outcome: &Outcome) {
-        self.refill();
         let ending = &outcome.ending;
         self.state.keeper_pid = 0;
         self.state.exit_code = ending.code();
@@ -366,13 +366,14 @@ impl Record for Recorder {
         if self.description.host_config.auto_remove {
             // What cannot be removed now is removed by the next command that sees it.
             let _ = self.store.remove(&self.folder, &self.description);
-            return;
+            return self.refill();
         }
         let _ = std::fs::remove_file(self.folder.file("ctl"));
         if !matches!(ending, Ending::Exited { .. }) && !outcome.console.is_empty() {
             self.folder.write_console(&outcome.console);
         }
         self.write();
+        self.refill();
     }
 }
 

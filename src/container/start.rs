@@ -15,7 +15,8 @@ use crate::{vm::detached, vmm::channel::Channel};
 /// # Errors
 /// When the process is out of descriptors, or this program cannot be executed again.
 pub fn start(folder: &Folder, lock: Lock, tied: bool, template: Option<&Purpose>) -> Result<Channel> {
-    if let Some(keeper) = template.and_then(|purpose| Pools::open().take(purpose, &folder.id, &lock, tied)) {
+    let pools = Pools::open();
+    if let Some(keeper) = template.and_then(|purpose| pools.take(purpose, &folder.id, &lock, tied)) {
         return Ok(keeper);
     }
     let options: Vec<_> = [(tied, "--tied"), (template.is_some(), "--template")]

@@ -99,6 +99,11 @@ pub fn stop_listening(folder: &Path) {
     let _ = fs::remove_file(folder.join(SOCKET));
 }
 
+/// Whether there is a keeper's socket, of one that lives or one that was killed.
+pub fn listens(folder: &Path) -> bool {
+    folder.join(SOCKET).exists()
+}
+
 /// Connects to the keeper of this folder.
 ///
 /// # Errors

@@ -17,6 +17,9 @@ use crate::vmm::page_map::PageMap;
 /// Bytes between two ranges that are as well read with them.
 const GAP: u64 = 4 * 4096;
 
+/// Of a longer range the kernel reads no more than it reads ahead at once, which is this on most disks.
+const PIECE: u64 = 128 << 10;
+
 /// Ranges of a file, in bytes: offset and length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touched(Vec<(u64, u64)>);
@@ -51,9 +54,15 @@ impl Touched {
 
     /// Has the kernel read these ranges of the file now, as far as they are not in memory; does not wait for it.
     pub fn read_ahead(&self, file: &File) {
+        let size = file.metadata().map_or(0, |file| file.len());
         for (offset, length) in &self.0 {
-            // A record that was tampered with is no more than a strange advice.
-            let _ = fadvise(file, *offset, NonZeroU64::new(*length), Advice::WillNeed);
+            let end = offset.saturating_add(*length).min(size);
+            let mut at = *offset;
+            while at < end {
+                let piece = (end - at).min(PIECE);
+                let _ = fadvise(file, at, NonZeroU64::new(piece), Advice::WillNeed);
+                at += piece;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{fs, io, time::Duration};
 
+use rustix::process::{Pid, getsid};
 use serde::Serialize;
 
 /// Memory of one process, or of several together, in bytes.
@@ -26,13 +27,16 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of this keeper and the processes it has started.
+    /// Of this keeper and the processes of its session that it has started: others keep VMs themselves.
     ///
     /// # Errors
     /// When it is gone, or is another user's.
     pub fn of_keeper(pid: u32) -> io::Result<Self> {
         let mut usage = Self::of_process(pid)?;
         for child in children(pid)? {
+            if session(child) != session(pid) {
+                continue;
+            }
             let other = match Self::of_process(child) {
                 // One that has just ended takes nothing.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
@@ -70,6 +74,10 @@ pub fn available_memory() -> io::Result<u64> {
 pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+fn session(pid: u32) -> Option<Pid> {
+    getsid(Pid::from_raw(pid.cast_signed())).ok()
 }
 
 fn memory(rollup: &str) -> Memory {

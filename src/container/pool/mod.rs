@@ -18,8 +18,11 @@ use std::{
     io::{self, ErrorKind},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 pub use waiting::{Arguments, run};
@@ -27,6 +30,7 @@ pub use waiting::{Arguments, run};
 use super::{
     ContainerId, Host, HostConfig,
     error::{Error, Result},
+    sizing::boot_limit,
     state::Lock,
     template::{Purpose, Templates},
 };
@@ -35,6 +39,11 @@ use crate::{
     vm::{detached, folder, timestamp},
     vmm::channel::{Channel, Received},
 };
+
+/// How long a VM that waits may take to say so.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// Between two looks at one that is to end.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// VMs that one pool can have.
 pub const MOST: u32 = 64;
@@ -86,6 +95,8 @@ enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Answer {
+    /// To whoever connects: it listens.
+    Willing,
     /// To who started it: it waits.
     Ready,
     /// To who started it: it does not.
@@ -131,7 +142,7 @@ impl Pools {
         self.root.join(id)
     }
 
-    /// Makes a pool, or changes how many are to wait in it. They all wait when this returns.
+    /// Makes a pool, or changes how many are to wait in it. Those that it starts wait when this returns.
     ///
     /// # Errors
     /// When there is no template and none can be built, or a VM does not come up.
@@ -144,35 +155,38 @@ impl Pools {
         folders::make_all_private(&folder).map_err(Error::file("cannot make folder", &folder))?;
         let excess = {
             let _lock = lock(&folder)?;
-            let path = folder.join("about.json");
-            folder::write(&path, about).map_err(Error::file("cannot write", &path))?;
+            write(&folder, about)?;
             let members = self.members(&id);
             members.get(about.wanted as usize..).unwrap_or_default().to_vec()
         };
         for member in excess {
             end(&folder.join(member))?;
         }
-        for channel in self.refill(&id)? {
+        for channel in self.refill(&id, true)? {
             await_ready(&channel)?;
         }
         Ok(id)
     }
 
-    /// Starts as many VMs as the pool lacks, and gives the connections to their keepers, which tell when they wait.
+    /// Starts as many VMs as the pool lacks, and gives the connections to their keepers, which tell when they wait. None where somebody
+    /// else counts them now and this one is not to `wait` for that.
     ///
     /// # Errors
     /// When this program cannot be executed again.
-    fn refill(&self, id: &str) -> Result<Vec<Channel>> {
-        let folder = self.folder(id);
-        let _lock = lock(&folder)?;
+    fn refill(&self, id: &str, wait: bool) -> Result<Vec<Channel>> {
+        let path = self.folder(id).join("lock");
+        let lock = Lock::take(&path, wait).map_err(Error::file("cannot lock", &path))?;
+        let Some(_lock) = lock else { return Ok(Vec::new()) };
         let Some(about) = self.about(id) else { return Ok(Vec::new()) };
         let lacking = (about.wanted as usize).saturating_sub(self.members(id).len());
         (0..lacking).map(|_| self.add(id)).collect()
     }
 
-    /// Takes the place of a VM that was taken. What goes wrong, `hull pool ls` shows.
+    /// Starts what the pool lacks, if there is one with this id. What goes wrong, `hull pool ls` shows.
     pub fn replace(&self, id: &str) {
-        let _ = self.refill(id);
+        if self.folder(id).exists() {
+            let _ = self.refill(id, false);
+        }
     }
 
     fn add(&self, id: &str) -> Result<Channel> {
@@ -218,8 +232,11 @@ impl Pools {
         let mut pools = Vec::new();
         for id in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
             let Some(about) = self.about(&id) else { continue };
-            let _lock = lock(&self.folder(&id))?;
-            let waiting = self.members(&id).len();
+            // Gone since, or being changed: then whoever does that sees to what is left of others.
+            let folder = self.folder(&id);
+            let Ok(_lock) = Lock::take(&folder.join("lock"), false) else { continue };
+            let members = self.members(&id).into_iter();
+            let waiting = members.filter(|name| folder::listens(&folder.join(name))).count();
             let current =
                 about.purpose().is_ok_and(|(purpose, _)| Templates::id(&purpose).as_ref() == Some(&id));
             pools.push(Pool { id, about, waiting, current });
@@ -237,23 +254,28 @@ impl Pools {
         if self.list()?.iter().all(|pool| pool.id != id) {
             return Err(Error::Invalid(format!("no such pool: {id}; `hull pool ls` shows what there is")));
         }
+        // It stays known until nothing of it is left: one whose end was interrupted can be stopped again.
         let members = {
             let _lock = lock(&folder)?;
-            let path = folder.join("about.json");
-            fs::remove_file(&path).map_err(Error::file("cannot remove", &path))?;
+            let about = self.about(id).ok_or_else(|| Error::Invalid(format!("no such pool: {id}")))?;
+            write(&folder, &About { wanted: 0, ..about })?;
             self.members(id)
         };
         for member in members {
             end(&folder.join(member))?;
         }
-        fs::remove_dir_all(&folder).map_err(Error::file("cannot remove", &folder))?;
-        // Unless there are others.
-        let _ = fs::remove_dir(&self.root);
+        let _lock = lock(&folder)?;
+        // Somebody may have started it again meanwhile.
+        if self.about(id).is_some_and(|about| about.wanted == 0) && self.members(id).is_empty() {
+            fs::remove_dir_all(&folder).map_err(Error::file("cannot remove", &folder))?;
+            // Unless there are others.
+            let _ = fs::remove_dir(&self.root);
+        }
         Ok(())
     }
 
     /// Has the keeper of a VM that waits keep this container, and gives the connection to it. `None` where nothing waits that
-    /// fits.
+    /// fits; the container's own keeper has then the [pool](Self::replace) filled again.
     pub fn take(
         &self,
         purpose: &Purpose,
@@ -268,8 +290,11 @@ impl Pools {
         let id = Templates::id(purpose)?;
         let entries = fs::read_dir(self.folder(&id)).ok()?.flatten();
         entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).find_map(|entry| {
-            // One that was taken a moment ago does not listen any more, or closes the connection.
+            // One that was taken a moment ago does not listen any more, or closes the connection; one that hangs says nothing.
             let keeper = Channel::from(folder::connect(&entry.path()).ok()?);
+            let mut source = [PollFd::new(&keeper, PollFlags::IN)];
+            poll(&mut source, Some(&PATIENCE)).ok().filter(|count| *count > 0)?;
+            let Ok(Received::Message(Answer::Willing, _)) = keeper.receive() else { return None };
             let request = Request::Take { container: container.clone(), tied };
             keeper.send(&request, Some(lock.0.as_fd())).ok()?;
             matches!(keeper.receive(), Ok(Received::Message(Answer::Taken, _))).then_some(keeper)
@@ -288,19 +313,28 @@ fn await_ready(keeper: &Channel) -> Result<()> {
     }
 }
 
-/// Ends the VM that waits in this folder, and waits for its end.
+/// Ends the VM that waits in this folder, or is about to, and waits for its end.
 fn end(folder: &Path) -> Result<()> {
-    if let Ok(keeper) = folder::connect(folder) {
-        let _ = Channel::from(keeper).send(&Request::End, None);
-    }
     let path = folder.join("lock");
-    match Lock::take(&path, true) {
-        // Its keeper removed the folder, or was killed.
-        Ok(_) => drop(fs::remove_dir_all(folder)),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::file("cannot lock", &path)(error)),
+    let deadline = Instant::now() + boot_limit();
+    while Instant::now() < deadline {
+        if let Ok(keeper) = folder::connect(folder) {
+            let _ = Channel::from(keeper).send(&Request::End, None);
+        }
+        match Lock::take(&path, false) {
+            Ok(None) => thread::sleep(PAUSE),
+            // Its keeper removed the folder, or was killed.
+            Ok(Some(_lock)) => return Ok(drop(fs::remove_dir_all(folder))),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::file("cannot lock", &path)(error)),
+        }
     }
-    Ok(())
+    Err(Error::Keeper(format!("of the VM that waits in {} does not end", folder.display())))
+}
+
+fn write(folder: &Path, about: &About) -> Result<()> {
+    let path = folder.join("about.json");
+    folder::write(&path, about).map_err(Error::file("cannot write", &path))
 }
 
 /// Keeps others from changing a pool.

@@ -68,7 +68,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Ok(waiting) => waiting.wait(&starter),
         Err(error) => Err(error),
     };
-    // Another comes before this one's folder goes: who waits for its lock waits for no more than that.
     let _ = fs::remove_dir_all(&folder);
     drop(lock);
     match taken {
@@ -205,7 +204,11 @@ impl Waiting {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let caller =
             self.listener.as_ref().and_then(|listener| rustix::net::accept_with(listener, flags).ok());
-        self.callers.extend(caller.map(Channel::from));
+        if let Some(caller) = caller.map(Channel::from)
+            && caller.send(&Answer::Willing, None).is_ok()
+        {
+            self.callers.push(caller);
+        }
         self.hear_callers()
     }
 
@@ -258,8 +261,9 @@ impl Waiting {
                     let caller = self.callers.swap_remove(at);
                     match self.give(container, Lock(lock), tied) {
                         Ok(ready) => {
-                            // Told before anything of the container is.
-                            caller.send(&Answer::Taken, None).map_err(|error| lost(&error))?;
+                            // Before anything of the container is told. A front end that is gone is the container's keeper's
+                            // affair.
+                            let _ = caller.send(&Answer::Taken, None);
                             return Ok(Heard::Taken(caller, Box::new(ready)));
                         }
                         // The front end starts it in another way.

@@ -71,7 +71,7 @@ impl Keeper {
                 Err(error) => {
                     self.control_open = false;
                     self.fail(&format!("the VMM broke its protocol: {error}"));
-                    self.vmm.process.kill();
+                    self.kill_vmm();
                 }
             }
         }
@@ -214,10 +214,15 @@ impl Keeper {
     fn greet(&mut self) {
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
         if self.task.restored {
-            match agent::wake() {
-                Ok(wake) => self.tell_agent(&wake),
-                Err(error) => self.fail(&format!("the host gives no random bytes: {error}")),
-            }
+            self.wake();
+        }
+    }
+
+    /// Gives a copy of a guest what it is to have of its own, and the time.
+    pub(super) fn wake(&mut self) {
+        match agent::wake() {
+            Ok(wake) => self.tell_agent(&wake),
+            Err(error) => self.fail(&format!("the host gives no random bytes: {error}")),
         }
     }
 

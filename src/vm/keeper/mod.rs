@@ -184,6 +184,8 @@ pub struct Keeper {
     farewell: Option<String>,
     /// See [`Outcome`].
     killed: bool,
+    /// The VMM was ended by SIGKILL, by this keeper.
+    gave_up: bool,
     timings: Timings,
 }
 
@@ -230,6 +232,7 @@ impl Keeper {
             announced: false,
             farewell: None,
             killed: false,
+            gave_up: false,
             timings: Timings { keeper_ns, ..Timings::default() },
         };
         keeper.enter(Stage::Booting);
@@ -244,6 +247,8 @@ impl Keeper {
     pub fn run(mut self) -> Outcome {
         let mut buffer = vec![0; CHUNK];
         if self.agent.is_some() {
+            // The clock that it was given then may have been set since.
+            self.wake();
             self.start();
         }
         while self.stage != Stage::Gone || !self.outputs.iter().all(Output::is_done) {
@@ -327,7 +332,7 @@ impl Keeper {
                 self.end_vm();
             }
             Due::Exit if self.stage == Stage::Ending => {
-                self.vmm.process.kill();
+                self.kill_vmm();
                 self.deadline = Some((Instant::now() + self.limits.exit, Due::Never));
             }
             Due::Exit => self.fail("the agent closed its connection"),
@@ -433,9 +438,15 @@ impl Keeper {
         if self.stage < Stage::Ending {
             self.enter(Stage::Ending);
             if self.control_open && self.vmm.control.send(&ToVmm::Stop, None).is_err() {
-                self.vmm.process.kill();
+                self.kill_vmm();
             }
         }
+    }
+
+    /// Ends a VMM that does not end.
+    fn kill_vmm(&mut self) {
+        self.gave_up = true;
+        self.vmm.process.kill();
     }
 
     /// The container cannot go on.
@@ -481,10 +492,11 @@ impl Keeper {
             (Some(ExitReason::Failed { detail }), None) => format!("the VMM failed: {detail}"),
             (None, None) => format!("the VMM {how}"),
         };
-        self.killed = *how == Exit::Killed;
+        let killed = *how == Exit::Killed;
+        self.killed = killed && !self.gave_up;
         match self.stage {
             Stage::Closing => self.note(&format!("the writable layer was not written to its end: {error}")),
-            Stage::Booting | Stage::Starting | Stage::Running if self.killed => {
+            Stage::Booting | Stage::Starting | Stage::Running if killed => {
                 let code = if self.started { 128 + KILL } else { 125 };
                 self.fail(&error);
                 if let Some(Ending::Broken { code: recorded, .. }) = &mut self.ending {

@@ -54,7 +54,7 @@ pub enum Ending {
 pub struct Outcome {
     /// How.
     pub ending: Ending,
-    /// The VMM was ended by SIGKILL.
+    /// Somebody ended the VMM by SIGKILL, and not its keeper.
     pub killed: bool,
     /// The last of what the guest's console and the VMM said; control characters are replaced.
     pub console: String,
