@@ -77,15 +77,22 @@ pub fn write(file: &File, memory: &Memory, state: &State) -> anyhow::Result<[u8;
         write_memory(file, MEMORY_OFFSET + part.at, memory, part.address, part.length)
             .context("the guest's memory")?;
     }
-    let offset = MEMORY_OFFSET + state.memory;
-    let state = serde_json::to_vec(state).context("the VM's state")?;
-    file.write_all_at(&state, offset).context("the VM's state")?;
+    seal(file, state.memory, &serde_json::to_vec(state).context("the VM's state")?)
+}
+
+/// Writes a state behind so many bytes of memory, and a header that vouches for it; gives the [digest].
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn seal(file: &File, memory: u64, state: &[u8]) -> anyhow::Result<[u8; 32]> {
+    let offset = MEMORY_OFFSET + memory;
+    file.write_all_at(state, offset).context("the VM's state")?;
     let mut header = Vec::with_capacity(64);
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());
     header.extend(offset.to_le_bytes());
     header.extend((state.len() as u64).to_le_bytes());
-    let digest: [u8; 32] = Sha256::digest(&state).into();
+    let digest: [u8; 32] = Sha256::digest(state).into();
     header.extend(digest);
     file.write_all_at(&header, 0).context("the header")?;
     Ok(digest)
