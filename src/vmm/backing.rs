@@ -68,12 +68,8 @@ impl Backing {
         while let Some(Difference { from, stretches }) = difference {
             above.push((file, stretches));
             file = files.next().context("the snapshot that it differs from is missing")?;
-            let below = snapshot::read(&file).context("the snapshot that it differs from")?;
-            anyhow::ensure!(
-                hex::encode(snapshot::digest(&file)?) == from && below.memory == state.memory,
-                "the snapshot that it differs from is another now; go on from one that is whole"
-            );
-            difference = below.difference;
+            let below = snapshot::read_layer(&file, &from, state.memory);
+            difference = below.context("the snapshot that it differs from")?.difference;
         }
         let count = above.iter().map(|(_, stretches)| stretches.len()).sum();
         anyhow::ensure!(count <= MAX_ALL, "the snapshot has {count} stretches of memory: it is damaged");

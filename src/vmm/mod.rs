@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The process is started by a keeper, which gives it a configuration, a control socket and every file it uses as
-//! descriptors, `/dev/kvm` too. It opens no path (but the list of its own pages, `/proc/self/pagemap`), makes no process, and is confined by seccomp before the guest's first
-//! instruction.
+//! descriptors, `/dev/kvm` too. It opens no path but the list of its own pages, `/proc/self/pagemap`, makes no process, and is
+//! confined by seccomp before the guest's first instruction.
 
 mod backing;
 pub mod channel;

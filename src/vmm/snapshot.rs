@@ -16,6 +16,7 @@ use hull_arch::quirks::Quirks;
 use hull_devices::device::Memory;
 use hull_devices::legacy::SerialState;
 use hull_devices::transport::mmio::MmioState;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
@@ -77,15 +78,22 @@ pub fn write(file: &File, memory: &Memory, state: &State) -> anyhow::Result<[u8;
         write_memory(file, MEMORY_OFFSET + part.at, memory, part.address, part.length)
             .context("the guest's memory")?;
     }
-    let offset = MEMORY_OFFSET + state.memory;
-    let state = serde_json::to_vec(state).context("the VM's state")?;
-    file.write_all_at(&state, offset).context("the VM's state")?;
+    seal(file, state.memory, &serde_json::to_vec(state).context("the VM's state")?)
+}
+
+/// Writes a state behind so many bytes of memory, and a header that vouches for it; gives the [digest].
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn seal(file: &File, memory: u64, state: &[u8]) -> anyhow::Result<[u8; 32]> {
+    let offset = MEMORY_OFFSET + memory;
+    file.write_all_at(state, offset).context("the VM's state")?;
     let mut header = Vec::with_capacity(64);
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());
     header.extend(offset.to_le_bytes());
     header.extend((state.len() as u64).to_le_bytes());
-    let digest: [u8; 32] = Sha256::digest(&state).into();
+    let digest: [u8; 32] = Sha256::digest(state).into();
     header.extend(digest);
     file.write_all_at(&header, 0).context("the header")?;
     Ok(digest)
@@ -166,11 +174,47 @@ pub fn digest(file: &File) -> anyhow::Result<[u8; 32]> {
     Ok(digest)
 }
 
+/// What the memory of a snapshot is, without the rest of its state, which takes longer to read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Layer {
+    /// Bytes of memory.
+    memory: u64,
+    /// What the file has of it, if not all.
+    pub difference: Option<Difference>,
+}
+
+/// Reads what the memory of a snapshot is that another differs from, as that one says.
+///
+/// # Errors
+/// As [`read`]; when it is not the snapshot that the other differs from.
+pub(super) fn read_layer(file: &File, from: &str, memory: u64) -> anyhow::Result<Layer> {
+    let layer: Layer = read_as(file)?;
+    anyhow::ensure!(
+        hex::encode(digest(file)?) == from && layer.memory == memory,
+        "it is another now; go on from a snapshot that is whole"
+    );
+    check_memory(file, layer.memory, layer.difference.as_ref())?;
+    Ok(layer)
+}
+
 /// Reads the state of a snapshot.
 ///
 /// # Errors
 /// When the file is no snapshot, is damaged or cut short, or is of another format, CPU or size than this hull's.
 pub fn read(file: &File) -> anyhow::Result<State> {
+    let state: State = read_as(file)?;
+    check_memory(file, state.memory, state.difference.as_ref())?;
+    let here = cpu();
+    anyhow::ensure!(
+        fits(&state.cpu, &here, &Quirks::detect()),
+        "the snapshot was taken on a CPU {}, this one is {here}; go on where it was taken, or take it again",
+        state.cpu
+    );
+    Ok(state)
+}
+
+/// Reads the state, or a part of it, if the header vouches for it.
+fn read_as<T: DeserializeOwned>(file: &File) -> anyhow::Result<T> {
     let mut header = [0; 60];
     file.read_exact_at(&mut header, 0).context("the snapshot has no header: it is cut short")?;
     let (magic, rest) = header.split_at(8);
@@ -186,27 +230,25 @@ pub fn read(file: &File) -> anyhow::Result<State> {
     let mut text = vec![0; length as usize];
     file.read_exact_at(&mut text, offset).context("the snapshot is cut short")?;
     anyhow::ensure!(Sha256::digest(&text)[..] == rest[20..52], "the snapshot is damaged; take it again");
-    let state: State = serde_json::from_slice(&text).context("the snapshot's state is not understood")?;
+    serde_json::from_slice(&text).context("the snapshot's state is not understood")
+}
+
+/// Whether the memory is where it should be in the file, and a difference within it.
+fn check_memory(file: &File, memory: u64, difference: Option<&Difference>) -> anyhow::Result<()> {
+    let mut offset = [0; 8];
+    file.read_exact_at(&mut offset, 12).context("the snapshot has no header: it is cut short")?;
     anyhow::ensure!(
-        offset.checked_sub(MEMORY_OFFSET) == Some(state.memory),
+        u64::from_le_bytes(offset).checked_sub(MEMORY_OFFSET) == Some(memory),
         "the snapshot's memory is not where it should be: it is damaged"
     );
-    if let Some(difference) = &state.difference {
-        let whole = |at: u64| at <= state.memory && at.is_multiple_of(PAGE as u64);
-        let right =
-            |stretch: &Range<u64>| stretch.start < stretch.end && whole(stretch.start) && whole(stretch.end);
-        anyhow::ensure!(
-            difference.stretches.iter().all(right),
-            "the snapshot has memory that its VM has not: it is damaged"
-        );
-    }
-    let here = cpu();
+    let whole = |at: u64| at <= memory && at.is_multiple_of(PAGE as u64);
+    let right =
+        |stretch: &Range<u64>| stretch.start < stretch.end && whole(stretch.start) && whole(stretch.end);
     anyhow::ensure!(
-        fits(&state.cpu, &here, &Quirks::detect()),
-        "the snapshot was taken on a CPU {}, this one is {here}; go on where it was taken, or take it again",
-        state.cpu
+        difference.is_none_or(|difference| difference.stretches.iter().all(right)),
+        "the snapshot has memory that its VM has not: it is damaged"
     );
-    Ok(state)
+    Ok(())
 }
 
 /// Whether a guest of one CPU may go on on another, as far as their names tell: those of one vendor's differ in features,

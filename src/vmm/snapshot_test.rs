@@ -66,16 +66,10 @@ fn no_flipped_bit_of_header_or_state_goes_unseen() {
     // The state is none that can be understood, which is found out when all sums were right.
     let state = br#"{"memory":8192,"cpu":"none","vcpus":[]}"#;
     let (file, offset) = (tempfile::tempfile().unwrap(), MEMORY_OFFSET + 8192);
-    let mut header = MAGIC.to_vec();
-    header.extend(VERSION.to_le_bytes());
-    header.extend(offset.to_le_bytes());
-    header.extend((state.len() as u64).to_le_bytes());
-    header.extend(Sha256::digest(state));
-    file.write_all_at(&header, 0).unwrap();
-    file.write_all_at(state, offset).unwrap();
+    assert_eq!(seal(&file, 8192, state).unwrap(), digest(&file).unwrap());
     let refusal = || format!("{:#}", read(&file).unwrap_err());
     assert!(refusal().contains("not understood"));
-    let places = (0..header.len() as u64).chain(offset..offset + state.len() as u64);
+    let places = (0..60).chain(offset..offset + state.len() as u64);
     for at in places {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
@@ -116,4 +110,27 @@ fn a_stretch_of_the_file_is_a_part_of_each_region_that_it_is_in() {
     assert_eq!(parts(&memory, &stretches), expected);
     // Nothing is there behind the last.
     assert_eq!(parts(&memory, &[(6 << 20)..(7 << 20), u64::MAX - 1..u64::MAX]), []);
+}
+
+#[test]
+fn a_layer_is_what_the_one_above_says() {
+    let state = br#"{"memory":8192,"difference":{"from":"00","stretches":[{"start":4096,"end":8192}]}}"#;
+    let file = tempfile::tempfile().unwrap();
+    let sealed = |state: &[u8]| hex::encode(seal(&file, 8192, state).unwrap());
+    let from = sealed(state);
+    let layer = read_layer(&file, &from, 8192).unwrap();
+    assert_eq!(layer.difference.unwrap().stretches, vec![4096..8192; 1]);
+    let refusal = |from: &str, memory| format!("{:#}", read_layer(&file, from, memory).unwrap_err());
+    assert!(refusal("00", 8192).contains("another now"));
+    assert!(refusal(&from, 4096).contains("another now"));
+    // Stretches that are not in the memory, not of whole pages, or empty.
+    for (start, end) in [(4096, 12288), (1, 4096), (4096, 4096), (8192, 4096), (0, u64::MAX)] {
+        let state = format!(
+            r#"{{"memory":8192,"difference":{{"from":"","stretches":[{{"start":{start},"end":{end}}}]}}}}"#
+        );
+        let from = sealed(state.as_bytes());
+        assert!(refusal(&from, 8192).contains("has not"), "{start}..{end}");
+    }
+    let from = sealed(br#"{"memory":4096,"difference":null}"#);
+    assert!(refusal(&from, 4096).contains("not where it should be"));
 }

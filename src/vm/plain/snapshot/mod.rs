@@ -53,6 +53,9 @@ const VM: &str = "vm";
 /// An `about` over this many bytes is none.
 const MAX_ABOUT: u64 = 1 << 20;
 
+/// Of an `about` that is none.
+const DAMAGED: &str = "it is damaged; remove it, and take it again";
+
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
@@ -406,33 +409,41 @@ fn seal(text: &str) -> String {
 }
 
 /// What was [sealed](seal).
-fn unseal(sealed: &str) -> Option<&str> {
-    let (text, sum) = sealed.strip_suffix('\n')?.rsplit_once('\n')?;
-    (hex::encode(Sha256::digest(text)) == sum).then_some(text)
+fn unseal(sealed: &[u8]) -> Option<&[u8]> {
+    let text = sealed.strip_suffix(b"\n")?;
+    let (text, sum) = text.split_at(text.iter().rposition(|byte| *byte == b'\n')?);
+    (hex::encode(Sha256::digest(text)).as_bytes() == &sum[1..]).then_some(text)
 }
 
 fn read_about(folder: &Path) -> anyhow::Result<About> {
-    /// What every version has.
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
     let path = folder.join("about");
     let failed = || format!("cannot read {}", path.display());
     let length = fs::metadata(&path).with_context(failed)?.len();
-    let damaged = "it is damaged; remove it, and take it again";
-    anyhow::ensure!(length <= MAX_ABOUT, damaged);
-    let sealed = String::from_utf8(fs::read(&path).with_context(failed)?).ok().context(damaged)?;
-    let text = unseal(&sealed).context(damaged)?;
-    let Versioned { version } = serde_json::from_str(text).context(damaged)?;
-    anyhow::ensure!(
-        version == VERSION,
-        "it is of format {version}, this hull knows {VERSION}; use the hull that took it, or take it again"
-    );
-    let about: About = serde_json::from_str(text).context(damaged)?;
-    let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
-    anyhow::ensure!(fits, damaged);
-    Ok(about)
+    anyhow::ensure!(length <= MAX_ABOUT, DAMAGED);
+    About::parse(unseal(&fs::read(&path).with_context(failed)?).context(DAMAGED)?)
+}
+
+impl About {
+    /// Reads what is known of a snapshot, without the checksum.
+    ///
+    /// # Errors
+    /// When it is of another version, or of a VM that cannot be.
+    pub fn parse(text: &[u8]) -> anyhow::Result<Self> {
+        /// What every version has.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_slice(text).context(DAMAGED)?;
+        anyhow::ensure!(
+            version == VERSION,
+            "it is of format {version}, this hull knows {VERSION}; use the hull that took it, or take it again"
+        );
+        let about: Self = serde_json::from_slice(text).context(DAMAGED)?;
+        let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
+        anyhow::ensure!(fits, DAMAGED);
+        Ok(about)
+    }
 }
 
 #[cfg(test)]
