@@ -188,7 +188,7 @@ impl Templates {
             let started = Instant::now();
             build::build(&unfinished, &assets, blueprint)?;
             let build_ms = started.elapsed().as_millis() as u64;
-            let VmSize { vcpus, memory } = purpose.size;
+            let VmSize { vcpus, memory, .. } = purpose.size;
             let created = timestamp::now();
             let image = purpose.image.as_ref().map(|image| image.name.clone());
             let Inputs { origin, inputs } = inputs;
