@@ -4,9 +4,10 @@
 //! then gives more through the virtio-mem device, whose driver adds it piece by piece; the mark is moved up after each.
 //!
 //! ```text
-//!          near the end of memory                  all is there, or nothing came for long
-//! Quiet ─────────────────────────▶ Growing ───────────────────────────────────────────────▶ Quiet
-//!    └─── but it is file cache ───▶ Pausing ── a moment later ─▶ Quiet
+//!          near the end of memory                  all is there
+//! Quiet ─────────────────────────▶ Growing ──────────────────────▶ Quiet
+//!    │                                └─ nothing came for long ──▶ no longer watched: it may have what there is
+//!    └─── but it is file cache ───▶ Pausing ── a moment later ───▶ Quiet
 //! ```
 
 use rustix::{
@@ -29,7 +30,7 @@ const RESERVE: u64 = 128 * MIB;
 /// How often to look whether memory has come.
 const LOOK_NS: u64 = 20_000_000;
 /// How long to wait for the next piece. A host may have none, or a guest may be slow to take it.
-const PATIENCE_NS: u64 = 10_000_000_000;
+const PATIENCE_NS: u64 = 30_000_000_000;
 /// How long not to look at a container whose memory is mostly file cache: the kernel takes that back.
 const PAUSE_NS: u64 = 200_000_000;
 
@@ -105,6 +106,13 @@ impl Memory {
         self.watched = None;
     }
 
+    /// There will be no more: the container may have all there is.
+    fn give_up(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            let _ = cgroup::write(watched.cgroup.as_fd(), "memory.high", "max");
+        }
+    }
+
     /// When to [`look`](Self::look) next, whatever happens.
     pub fn deadline(&self) -> Option<u64> {
         match self.watched.as_ref()?.state {
@@ -121,9 +129,7 @@ impl Memory {
         let _ = epoll::delete(epoll, &watched.events);
         let had = present();
         let Some(wanted) = step(had, self.most) else {
-            // It may have all there is.
-            let _ = cgroup::write(watched.cgroup.as_fd(), "memory.high", "max");
-            self.watched = None;
+            self.give_up();
             return None;
         };
         if watched.is_mostly_cache(mark(had)) {
@@ -145,7 +151,11 @@ impl Memory {
                     (*had, *give_up) = (present, now + PATIENCE_NS);
                     let _ = cgroup::write(watched.cgroup.as_fd(), "memory.high", &mark(present).to_string());
                 }
-                had.next_multiple_of(PIECE) >= *wanted || now >= *give_up
+                let complete = had.next_multiple_of(PIECE) >= *wanted;
+                if !complete && now >= *give_up {
+                    return self.give_up();
+                }
+                complete
             }
             State::Pausing { until } => now >= *until,
             _ => false,
