@@ -82,7 +82,7 @@ fn what_cannot_wait_is_refused() {
     let Some(home) = Home::with_busybox("what_cannot_wait_is_refused") else { return };
     assert!(home.fails(1, &["pool", "start", "nothing"]).contains("No such image: nothing"));
     assert!(home.fails(1, &["pool", "start", "-n", "0", "busybox"]).contains("1 to 64"));
-    assert!(home.fails(1, &["pool", "start", "-m", "1t", "busybox"]).contains("more than the host has"));
+    assert!(home.fails(1, &["pool", "start", "--cpus", "9999", "busybox"]).contains("CPUs available"));
     assert!(home.fails(1, &["pool", "stop", "0123456789abcdef"]).contains("no such pool"));
     assert!(home.fails(1, &["pool", "stop", "../containers"]).contains("no such pool"));
     assert_eq!(home.ok(&["pool", "ls"]).lines().count(), 1);

@@ -11,6 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::entropy::EntropyState;
+use crate::mem::MemState;
 use crate::queue::VirtQueue;
 use crate::vsock::VsockState;
 
@@ -29,6 +30,8 @@ pub enum DeviceKind {
     Entropy = 4,
     /// Socket device.
     Vsock = 19,
+    /// Memory device.
+    Mem = 24,
 }
 
 /// A virtio device without a transport.
@@ -190,6 +193,8 @@ pub enum DeviceState {
     Entropy(EntropyState),
     /// A socket device's.
     Vsock(VsockState),
+    /// A memory device's.
+    Mem(MemState),
 }
 
 impl DeviceState {
@@ -200,6 +205,7 @@ impl DeviceState {
             Self::Console(_) => DeviceKind::Console,
             Self::Entropy(_) => DeviceKind::Entropy,
             Self::Vsock(_) => DeviceKind::Vsock,
+            Self::Mem(_) => DeviceKind::Mem,
         }
     }
 }

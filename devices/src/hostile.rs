@@ -22,6 +22,7 @@ use crate::device::{
 };
 use crate::entropy::{Entropy, EntropyState};
 use crate::event_loop::Polled;
+use crate::mem::{self, Mem};
 use crate::queue::{Buffers, QueueState, Segment, Served, VirtQueue};
 use crate::transport::mmio::MmioTransport;
 use crate::vsock::{HostSide, Refused, Vsock};
@@ -30,6 +31,9 @@ use crate::vsock::{HostSide, Refused, Vsock};
 const REGION: u64 = 0x8000;
 const SECOND: u64 = 0xc000;
 const QUEUE_SIZE: u16 = 16;
+/// The region of a memory device.
+const MEM_ADDRESS: u64 = 1 << 32;
+const MEM_SIZE: u64 = 64 * mem::BLOCK_SIZE;
 
 /// Reads numbers from bytes; zeroes after their end.
 struct Bytecode<'a>(&'a [u8]);
@@ -158,7 +162,7 @@ impl Hostile<'_> {
     }
 
     fn step(&mut self, program: &mut Bytecode) {
-        match program.u8() % 12 {
+        match program.u8() % 13 {
             0 => {
                 let (address, bytes) = (program.address(), program.take::<16>());
                 self.put(address, &bytes);
@@ -173,6 +177,10 @@ impl Hostile<'_> {
             2 => {
                 let address = program.address();
                 self.put(address, &packet(program));
+            }
+            11 => {
+                let address = program.address();
+                self.put(address, &memory_request(program));
             }
             3 | 4 => {
                 let (table, index) = (Self::rings(u64::from(program.u8()) % self.queues)[0], program.u8());
@@ -240,6 +248,17 @@ fn packet(program: &mut Bytecode) -> [u8; 44] {
         fwd_cnt: program.length(),
     }
     .bytes()
+}
+
+/// A request of a memory device: most name blocks that there are.
+fn memory_request(program: &mut Bytecode) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[0] = program.u8() % 5;
+    let block = u64::from(program.u8() % 72);
+    let address = if program.u8() == 0 { program.u64() } else { MEM_ADDRESS + block * mem::BLOCK_SIZE };
+    bytes[8..16].copy_from_slice(&address.to_le_bytes());
+    bytes[16..18].copy_from_slice(&(program.length() as u16).to_le_bytes());
+    bytes
 }
 
 /// Drives a device of the event loop; it must always come to rest.
@@ -351,6 +370,27 @@ pub fn console(program: &[u8]) {
 /// An entropy source.
 pub fn entropy(program: &[u8]) {
     drive_polled(Entropy::new().expect("a device"), |_| (), program);
+}
+
+/// A memory device whose size changes all the time.
+pub fn mem(program: &[u8]) {
+    struct Nowhere;
+    impl mem::Backing for Nowhere {
+        fn give_back(&mut self, offset: u64, length: u64) -> std::io::Result<()> {
+            assert!(length > 0 && offset + length <= MEM_SIZE);
+            Ok(())
+        }
+    }
+    let device = Mem::new(GuestAddress(MEM_ADDRESS), MEM_SIZE, Box::new(Nowhere)).expect("a device");
+    let mut turns = 0;
+    let between = |device: &mut Mem| {
+        turns += 1;
+        let before = device.plugged();
+        assert!(before <= device.usable());
+        device.request(turns % 9 * 8 * mem::BLOCK_SIZE, turns * mem::BLOCK_SIZE);
+        assert_eq!(device.plugged(), before);
+    };
+    drive_polled(device, between, program);
 }
 
 /// A disk that can be written.

@@ -44,4 +44,9 @@ proptest! {
     fn vsock(program in program()) {
         super::vsock(&program);
     }
+
+    #[test]
+    fn mem(program in program()) {
+        super::mem(&program);
+    }
 }

@@ -79,7 +79,7 @@
 //!
 //! * vCPU (registers, reset): `read`, `write`, `close`, `futex`, and memory for the heap.
 //! * event loop: `epoll_wait`, `epoll_ctl`, `read`, `write`, `recvmsg`, `sendmsg`, `sendto`, `socketpair`, `shutdown`,
-//!   `fstat`, `getrandom`.
+//!   `fstat`, `getrandom`, and what the VMM gives memory back with.
 //! * disk worker: `epoll_wait`, `read`, `write`, `preadv`, `pwritev`, `pwrite64`, `fallocate`, `fdatasync`, `futex`.
 
 #![deny(unsafe_code)]
@@ -95,6 +95,7 @@ pub mod guest_io;
 pub mod hostile;
 mod input;
 pub mod legacy;
+pub mod mem;
 mod notifiers;
 pub mod output;
 mod poll_set;

@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     host::Host,
     layers::Layers,
+    memory::Memory,
     parked::{Parked, Parts},
     power, process,
     rootfs::{DataDisk, Root},
@@ -65,11 +66,12 @@ const PUT_OFF: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// Events taken at once.
 const EVENTS: usize = 16;
 
-/// An epoll token: a task's slot and one of these, or [`CONTROL`]. The numbers of its streams come first.
+/// An epoll token: a task's slot and one of these, or [`CONTROL`] or [`MEMORY`]. The numbers of its streams come first.
 const EXIT: u64 = 3;
 const NEWS: u64 = 4;
 const KINDS: u64 = 8;
 const CONTROL: u64 = u64::MAX;
+const MEMORY: u64 = u64::MAX - 1;
 
 fn token(slot: usize, kind: u64) -> u64 {
     slot as u64 * KINDS + kind
@@ -93,6 +95,7 @@ pub struct Agent {
     containers: Vec<Container>,
     tasks: Vec<Option<Task>>,
     views: Views,
+    memory: Memory,
     /// Processes killed for want of memory anywhere in the guest, as of the last look.
     oom_kills: u64,
     /// When a shutdown that is under way gives up waiting.
@@ -136,6 +139,7 @@ impl Agent {
             containers: Vec::new(),
             tasks: Vec::new(),
             views: Views::default(),
+            memory: Memory::default(),
             oom_kills: 0,
             stopping: None,
             preparations: &[Preparation::Namespaces, Preparation::DataDisk],
@@ -159,10 +163,19 @@ impl Agent {
             for event in events.drain(..) {
                 match event.data.u64() {
                     CONTROL => self.listen(),
+                    MEMORY => self.ask_for_memory(),
                     token => self.attend((token / KINDS) as usize, token % KINDS),
                 }
             }
+            self.memory.look(sys::monotonic(), &self.epoll, MEMORY);
             self.settle();
+        }
+    }
+
+    /// A container needs more memory than there is soon.
+    fn ask_for_memory(&mut self) {
+        if let Some(wanted) = self.memory.pressed(sys::monotonic(), &self.epoll) {
+            self.control.send(&AgentMessage::Memory { wanted });
         }
     }
 
@@ -181,16 +194,17 @@ impl Agent {
 
     /// Does what can be done before it is known for which container, and waits for the host to come back. A snapshot is
     /// taken meanwhile, and what goes on here goes on in each copy of this guest.
-    fn rest(&mut self, image: Option<&Image>, limited: bool) {
+    fn rest(&mut self, image: Option<&Image>) {
         while !self.preparations.is_empty() {
             self.prepare();
         }
         if let Some(parked) = &self.parked {
             parked.settle();
         }
-        if limited {
+        if let Some(group) = self.parked.as_ref().and_then(Parked::cgroup) {
             // If it fails, so will the container that needs it.
             let _ = self.cgroups.switch_on("memory");
+            let _ = self.memory.watch(group, &self.epoll, MEMORY);
         }
         if image.is_none() {
             // Nothing is kept of its disk: what goes on from here may have another.
@@ -218,7 +232,7 @@ impl Agent {
     /// Until when to wait for events.
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
-        let deadline = tasks.chain(self.stopping).min()?;
+        let deadline = tasks.chain(self.stopping).chain(self.memory.deadline()).min()?;
         let wait = deadline.saturating_sub(sys::monotonic());
         // Rounded up: epoll counts in milliseconds, and too early would be at once again.
         let wait = wait + 1_000_000;
@@ -260,7 +274,7 @@ impl Agent {
                 }
                 return;
             }
-            HostMessage::Rest { image, limited } => return self.rest(image.as_ref(), limited),
+            HostMessage::Rest { image } => return self.rest(image.as_ref()),
             HostMessage::Wake { seed, realtime_ns } => {
                 self.asleep = false;
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
@@ -308,6 +322,7 @@ impl Agent {
         let parked = self.parked_for(Skeleton::from(request))?;
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
+        self.let_grow(&parked, request.limits.guest_memory)?;
         let root = match self.spare.take() {
             Some(spare) if spare.fits(request) => spare.claim(&request.id, &mut self.layers)?,
             unfit => {
@@ -326,6 +341,17 @@ impl Agent {
                 Err(failure)
             }
         }
+    }
+
+    /// Has the guest grow with what this container needs, up to `most` bytes.
+    fn let_grow(&mut self, parked: &Parked, most: Option<u64>) -> Result<(), Failure> {
+        if let Some((most, group)) = most.zip(parked.cgroup()) {
+            self.cgroups.switch_on("memory")?;
+            self.memory.allow(most);
+            let watched = self.memory.watch(group, &self.epoll, MEMORY);
+            watched.map_err(|error| Failure::internal("cannot watch the container's memory", error))?;
+        }
+        Ok(())
     }
 
     fn start_container(
@@ -490,11 +516,12 @@ impl Agent {
     /// Whether a process of this one's container was killed for want of memory.
     fn was_oom_killed(&mut self, task: &Task) -> bool {
         let container = self.containers.iter().find(|container| container.id == task.container);
-        if let Some(container) = container.filter(|container| container.has_memory_limit) {
-            return container.cgroup().oom_kills() > 0;
-        }
-        if task.status() != Some(ExitStatus::Signal(libc::SIGKILL as u8)) {
-            return false;
+        let killed = task.status() == Some(ExitStatus::Signal(libc::SIGKILL as u8));
+        match container {
+            Some(container) if container.has_memory_limit => return container.cgroup().oom_kills() > 0,
+            Some(container) if killed && container.cgroup().oom_kills() > 0 => return true,
+            _ if !killed => return false,
+            _ => {}
         }
         // Without a limit it is the guest that had no more; its counter says if anything was killed for that since the
         // last look.
@@ -516,6 +543,7 @@ impl Agent {
             return;
         }
         if let Some(place) = self.containers.iter().position(|container| container.id == id) {
+            self.memory.forget();
             self.containers.swap_remove(place).release(&mut self.layers);
         }
     }

@@ -97,6 +97,9 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
         settings.push(("memory", "memory.max", bytes.to_string()));
         settings.push(("memory", "memory.swap.max", "0".to_owned()));
     }
+    if let Some(count) = limits.cpus {
+        settings.push(("cpuset", "cpuset.cpus", format!("0-{}", count.saturating_sub(1))));
+    }
     if let Some(thousandths) = limits.cpu_millis {
         // In microseconds; 100 ms is the period that the kernel and Docker use. Less than 1 ms of it is refused.
         let quota = (u64::from(thousandths) * 100).max(1000);
@@ -109,6 +112,11 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
 }
 
 impl Cgroup {
+    /// Its name, which no other has.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its directory, to make processes in it.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -139,14 +147,20 @@ fn make(name: &str) -> io::Result<Cgroup> {
     Ok(Cgroup { name: name.to_owned(), directory })
 }
 
-fn write(directory: BorrowedFd<'_>, path: &str, value: &str) -> io::Result<()> {
+/// Opens a file to read it.
+pub fn open(directory: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
+    fs::openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Sets a file.
+pub fn write(directory: BorrowedFd<'_>, path: &str, value: &str) -> io::Result<()> {
     let file = fs::openat(directory, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     io::write(file, value.as_bytes()).map(drop)
 }
 
 /// A small file of counters.
 pub fn read(directory: BorrowedFd<'_>, path: &str) -> io::Result<String> {
-    let file = fs::openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open(directory, path)?;
     let mut text = vec![0; 16 << 10];
     let length = io::read(file, &mut text)?;
     text.truncate(length);

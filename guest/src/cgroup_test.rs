@@ -2,13 +2,20 @@ use super::*;
 
 #[test]
 fn limits_become_files() {
-    let limits = Limits { memory: Some(64 << 20), cpu_millis: Some(1500), pids: Some(20) };
+    let limits = Limits {
+        memory: Some(64 << 20),
+        guest_memory: Some(1 << 30),
+        cpus: Some(3),
+        cpu_millis: Some(1500),
+        pids: Some(20),
+    };
     let text: Vec<_> = settings(&limits).into_iter().map(|(c, f, v)| format!("{c} {f} {v}")).collect();
     assert_eq!(
         text,
         [
             "memory memory.max 67108864",
             "memory memory.swap.max 0",
+            "cpuset cpuset.cpus 0-2",
             "cpu cpu.max 150000 100000",
             "pids pids.max 20",
         ]

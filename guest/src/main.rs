@@ -29,6 +29,7 @@ mod host;
 mod init;
 mod inside;
 mod layers;
+mod memory;
 mod mounts;
 mod parked;
 mod path;

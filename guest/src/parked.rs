@@ -108,6 +108,11 @@ impl Parked {
         Ok(())
     }
 
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.parts.as_ref().map(|parts| &parts.cgroup)
+    }
+
     /// Lets it go on.
     ///
     /// # Errors

@@ -88,6 +88,10 @@ pub struct File {
 pub struct Limits {
     /// `memory.max`, in bytes.
     pub memory: Option<u64>,
+    /// Most memory that the guest can get to have, in bytes; it gets no more than it has when absent.
+    pub guest_memory: Option<u64>,
+    /// CPUs that it sees (`cpuset.cpus`); all of the guest's when absent.
+    pub cpus: Option<u8>,
     /// CPUs in thousandths: 1500 is one and a half (`cpu.max`).
     pub cpu_millis: Option<u32>,
     /// `pids.max`.

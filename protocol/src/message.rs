@@ -62,9 +62,6 @@ pub enum HostMessage {
         /// What the next container will be made of, if that is known.
         #[serde(default)]
         image: Option<Image>,
-        /// Whether it will have a memory limit.
-        #[serde(default)]
-        limited: bool,
     },
     /// The first request after a rest: the guest is a copy of another, and some time has passed.
     Wake {
@@ -126,6 +123,12 @@ pub enum AgentMessage {
         /// Whether the kernel killed a process of this container for want of memory.
         #[serde(default)]
         oom_killed: bool,
+    },
+    /// The guest wants to have this much memory. It is given as much of it as it may have ([`crate::Limits::guest_memory`]), and
+    /// sees when it is there.
+    Memory {
+        /// Bytes, with those it has.
+        wanted: u64,
     },
     /// The data disk is written and unmounted; the VM may be ended now. Also sent unasked, before the agent resets the VM.
     Stopped {

@@ -6,10 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{container::parse_cpus, each::each, table};
-use crate::{
-    config::Size,
-    container::pool::{self, Pool, Pools},
-};
+use crate::container::pool::{self, Pool, Pools};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -30,9 +27,6 @@ pub struct Start {
     /// How many VMs wait; another takes the place of each that a container takes
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1)]
     size: u32,
-    /// Memory of the containers, as `hull run -m` has it
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<Size>,
     /// CPUs of the containers, as `hull run --cpus` has it
     #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
     cpus: Option<u64>,
@@ -77,8 +71,7 @@ impl Verb {
         let pools = Pools::open();
         match self {
             Self::Start(verb) => {
-                let memory = verb.memory.map_or(0, |size| size.0);
-                let about = pool::about(&verb.image, memory, verb.cpus.unwrap_or(0), verb.size)?;
+                let about = pool::about(&verb.image, verb.cpus.unwrap_or(0), verb.size)?;
                 println!("{}", pools.start(&about)?);
             }
             Self::Ls(verb) => verb.run(&pools)?,
@@ -98,7 +91,7 @@ impl Ls {
         if self.json {
             for Pool { id, about, waiting, current } in found {
                 let line = json!({
-                    "ID": id, "Image": about.image, "Memory": about.memory, "NanoCpus": about.nano_cpus, "Wanted": about.wanted,
+                    "ID": id, "Image": about.image, "NanoCpus": about.nano_cpus, "Wanted": about.wanted,
                     "Waiting": waiting, "Current": current, "CreatedAt": about.created,
                 });
                 println!("{line}");
@@ -110,7 +103,6 @@ impl Ls {
             [
                 id.clone(),
                 about.image.clone(),
-                limit(about.memory, Size(about.memory).to_string()),
                 limit(about.nano_cpus, (about.nano_cpus as f64 / 1e9).to_string()),
                 format!("{waiting} of {}", about.wanted),
                 // Nothing is started from it any more: the image or hull has changed.
@@ -119,10 +111,7 @@ impl Ls {
             ]
         };
         let rows: Vec<_> = found.iter().map(row).collect();
-        print!(
-            "{}",
-            table::render(["POOL", "IMAGE", "MEMORY", "CPUS", "WAITING", "STATUS", "CREATED"], &rows)
-        );
+        print!("{}", table::render(["POOL", "IMAGE", "CPUS", "WAITING", "STATUS", "CREATED"], &rows));
         Ok(())
     }
 }

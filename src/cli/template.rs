@@ -20,7 +20,7 @@ use crate::{
 pub enum Verb {
     /// List templates
     Ls(Ls),
-    /// Build the template for a size or for an image, unless it is there
+    /// Build the template for a number of CPUs or for an image, unless it is there
     Build(Build),
     /// Remove templates; what runs is not touched
     Rm(Rm),
@@ -36,15 +36,12 @@ pub struct Ls {
     json: bool,
 }
 
-/// Build the template for a size or for an image, unless it is there
+/// Build the template for a number of CPUs or for an image, unless it is there
 #[derive(Debug, Args)]
 pub struct Build {
     /// Image of the containers it is for; without one it serves any, a little later
     image: Option<String>,
-    /// Memory of the containers it is for, as `hull run -m` has it
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<Size>,
-    /// CPUs of the containers it is for, as `hull run --cpus` has it
+    /// CPUs of the containers it is for, as `hull run --cpus` has it: 1, 2, 4 and 8 make a difference
     #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
     cpus: Option<u64>,
 }
@@ -64,11 +61,7 @@ impl Verb {
         match self {
             Verb::Ls(ls) => ls.run(&templates)?,
             Verb::Build(build) => {
-                let host_config = HostConfig {
-                    memory: build.memory.map_or(0, |size| size.0),
-                    nano_cpus: build.cpus.unwrap_or(0),
-                    ..HostConfig::default()
-                };
+                let host_config = HostConfig { nano_cpus: build.cpus.unwrap_or(0), ..HostConfig::default() };
                 let image = build.image.as_deref().map(find).transpose()?;
                 let size = Host::this().vm_size(&host_config)?;
                 let purpose = match build.image.as_deref().zip(image.as_ref()) {

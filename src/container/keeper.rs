@@ -212,9 +212,14 @@ impl Recorder {
         let description = &self.description;
         let config = &description.config;
         let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
+        let host = Host::this();
+        let size = host.vm_size(&description.host_config)?;
+        let share = host.share(&description.host_config)?;
         Ok(Task {
-            container: process::container(description, layers),
+            container: process::container(description, layers, size, share),
             process: process::process(description)?,
+            memory: size.memory,
+            most_memory: share.memory,
             stdin: config.open_stdin,
             stdin_once: config.stdin_once,
             stop_signal,

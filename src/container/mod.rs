@@ -30,5 +30,5 @@ pub use error::{Error, Result};
 pub use id::{ContainerId, ContainerName};
 pub use inspect::inspect;
 pub use machine::PROFILE_VARIABLE;
-pub use sizing::{Host, VmSize};
+pub use sizing::{Host, Share, VmSize};
 pub use start::start;

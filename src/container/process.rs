@@ -4,7 +4,7 @@ use hull_arch::quirks::Quirks;
 use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
-    Description, HostConfig,
+    Description, HostConfig, Share, VmSize,
     capability::Capabilities,
     error::{Error, Result},
     limits, seccomp,
@@ -43,7 +43,7 @@ pub fn security_options(options: &[String]) -> Result<Security> {
 }
 
 /// The container, as the agent is told of it. `layers` are the places of its layers on the layer disk.
-pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
+pub fn container(description: &Description, layers: Vec<Extent>, size: VmSize, share: Share) -> Container {
     let host_config = &description.host_config;
     let config = &description.config;
     Container {
@@ -55,6 +55,8 @@ pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
         files: network_files(&config.hostname),
         limits: Limits {
             memory: (host_config.memory > 0).then_some(host_config.memory),
+            guest_memory: (share.memory > size.memory).then_some(share.memory),
+            cpus: (share.cpus < size.vcpus).then_some(share.cpus),
             cpu_millis: cpu_limit(host_config.nano_cpus),
             pids: host_config.pids_limit,
         },
@@ -67,7 +69,8 @@ pub fn container(description: &Description, layers: Vec<Extent>) -> Container {
     }
 }
 
-/// What the guest has to see to. The VM has as many CPUs as the limit, rounded up ([`super::sizing`]): a whole number is no limit there.
+/// What the guest has to see to. The container sees as many CPUs as the limit, rounded up ([`super::sizing`]): a whole number is no
+/// limit there.
 fn cpu_limit(nano_cpus: u64) -> Option<u32> {
     const CPU: u64 = 1_000_000_000;
     (!nano_cpus.is_multiple_of(CPU))

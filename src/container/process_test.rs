@@ -41,8 +41,17 @@ fn limits_and_privileges_reach_the_agent() {
         ..HostConfig::default()
     };
     let description = description(Config::default(), host_config);
-    let limits = container(&description, Vec::new()).limits;
-    assert_eq!(limits, Limits { memory: Some(64 << 20), cpu_millis: Some(1500), pids: Some(7) });
+    let size = VmSize { memory: 512 << 20, growth: 8 << 30, vcpus: 4 };
+    let limits = |memory, cpus| container(&description, Vec::new(), size, Share { memory, cpus }).limits;
+    let expected = Limits {
+        memory: Some(64 << 20),
+        guest_memory: None,
+        cpus: None,
+        cpu_millis: Some(1500),
+        pids: Some(7),
+    };
+    assert_eq!(limits(512 << 20, 4), expected);
+    assert_eq!(limits(1 << 30, 3), Limits { guest_memory: Some(1 << 30), cpus: Some(3), ..expected });
     assert_eq!((cpu_limit(0), cpu_limit(2_000_000_000)), (None, None), "the VM has as many");
     let process = process(&description).unwrap();
     assert_eq!(process.capabilities, Capabilities::ALL.0);

@@ -10,14 +10,12 @@ use super::{
 };
 use crate::{config::Size, vm::keeper::Limits};
 
-/// Memory of a VM whose container has no limit, or a lower one that this serves as well.
-const DEFAULT_MEMORY: u64 = 512 * Size::MIB;
+/// Memory that every VM begins with. What is not used of it costs the host nothing.
+const MEMORY: u64 = 512 * Size::MIB;
 /// What the guest's kernel and agent need beside the container's limit.
 const GUEST_OVERHEAD: u64 = 96 * Size::MIB;
-/// Least memory of a VM.
-const LEAST_MEMORY: u64 = 128 * Size::MIB;
-/// Memory of a VM is a multiple of this.
-const GRANULE: u64 = 2 * Size::MIB;
+/// Memory is added to a VM in pieces of this, as Linux does it.
+const GRANULE: u64 = 128 * Size::MIB;
 /// Docker's least limit.
 const LEAST_LIMIT: u64 = 6 * Size::MIB;
 
@@ -30,20 +28,25 @@ pub fn boot_limit() -> Duration {
     seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
 }
 
-/// The size of a VM.
+/// The size of a VM, as far as its guest is told at its boot: a template is of one size. Whatever a container's limits are, there
+/// are few of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmSize {
-    /// Bytes, a multiple of 2 MiB.
+    /// Bytes that it begins with, a multiple of 2 MiB.
     pub memory: u64,
-    /// Virtual CPUs.
+    /// Bytes that it has addresses for beside these.
+    pub growth: u64,
+    /// Virtual CPUs: a power of two, or the most there can be.
     pub vcpus: u8,
 }
 
-impl VmSize {
-    /// Whether only containers with a memory limit get a VM of this size.
-    pub fn is_limited(self) -> bool {
-        self.memory != DEFAULT_MEMORY
-    }
+/// What a container may have of its VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Most memory of the VM, in bytes.
+    pub memory: u64,
+    /// CPUs.
+    pub cpus: u8,
 }
 
 /// What the host has.
@@ -71,15 +74,25 @@ impl Host {
     /// # Errors
     /// When a limit is below Docker's minimum or above what the host has.
     pub fn vm_size(self, host_config: &HostConfig) -> Result<VmSize> {
+        let Share { cpus, .. } = self.share(host_config)?;
         Ok(VmSize {
-            memory: self.vm_memory(host_config.memory)?,
-            vcpus: self.vm_cpus(host_config.nano_cpus)?,
+            memory: MEMORY,
+            growth: self.memory.next_multiple_of(GRANULE),
+            vcpus: cpus.next_power_of_two().min(crate::config::MAX_VCPUS),
         })
     }
 
-    fn vm_memory(self, limit: u64) -> Result<u64> {
+    /// What a container may have of its VM.
+    ///
+    /// # Errors
+    /// As [`vm_size`](Self::vm_size).
+    pub fn share(self, host_config: &HostConfig) -> Result<Share> {
+        Ok(Share { memory: self.most_memory(host_config.memory)?, cpus: self.cpus(host_config.nano_cpus)? })
+    }
+
+    fn most_memory(self, limit: u64) -> Result<u64> {
         if limit == 0 {
-            return Ok(DEFAULT_MEMORY);
+            return Ok((self.memory / 2).max(MEMORY));
         }
         if limit < LEAST_LIMIT {
             return Err(Error::Invalid("Minimum memory limit allowed is 6MB".to_owned()));
@@ -91,10 +104,10 @@ impl Host {
                 self.memory / Size::MIB
             )));
         }
-        Ok((limit + GUEST_OVERHEAD).max(LEAST_MEMORY).next_multiple_of(GRANULE))
+        Ok((limit + GUEST_OVERHEAD).max(MEMORY))
     }
 
-    fn vm_cpus(self, nano_cpus: u64) -> Result<u8> {
+    fn cpus(self, nano_cpus: u64) -> Result<u8> {
         let wanted = match nano_cpus {
             0 => self.cpus.min(self.default_vcpus),
             limit => limit.div_ceil(1_000_000_000),
@@ -105,7 +118,7 @@ impl Host {
                 self.cpus
             )));
         }
-        Ok(u8::try_from(wanted).unwrap_or(u8::MAX).min(crate::config::MAX_VCPUS))
+        Ok(u8::try_from(wanted).unwrap_or(u8::MAX).clamp(1, crate::config::MAX_VCPUS))
     }
 }
 

@@ -1,33 +1,44 @@
 use super::*;
 
-const HOST: Host = Host { memory: 8 << 30, cpus: 6, default_vcpus: 4 };
+const HOST: Host = Host { memory: (8 << 30) - 12345, cpus: 6, default_vcpus: 4 };
 
-fn size(memory: u64, nano_cpus: u64) -> Result<VmSize> {
-    HOST.vm_size(&HostConfig { memory, nano_cpus, ..HostConfig::default() })
+fn host_config(memory: u64, nano_cpus: u64) -> HostConfig {
+    HostConfig { memory, nano_cpus, ..HostConfig::default() }
 }
 
 #[test]
-fn a_vm_holds_its_container_and_the_guest() {
-    let mib = |memory: u64| size(memory * Size::MIB, 0).unwrap().memory / Size::MIB;
-    assert_eq!(mib(0), 512);
-    assert_eq!(mib(6), 128);
-    assert_eq!(mib(64), 160);
-    assert_eq!(mib(1024), 1120);
-    assert_eq!(mib(33), 130);
+fn no_memory_limit_makes_another_vm() {
+    let size = |memory| HOST.vm_size(&host_config(memory, 0)).unwrap();
+    let one = size(0);
+    assert_eq!((one.memory >> 20, one.growth >> 20), (512, 8192));
+    for limit in [6 << 20, 300 << 20, 7 << 30, HOST.memory] {
+        assert_eq!(size(limit), one);
+        let share = HOST.share(&host_config(limit, 0)).unwrap().memory;
+        assert!(share >= limit + (96 << 20) && share <= one.memory + one.growth, "{limit}");
+    }
+    assert_eq!(HOST.share(&host_config(0, 0)).unwrap().memory, HOST.memory / 2);
+    let small = Host { memory: 600 << 20, ..HOST };
+    assert_eq!(small.share(&host_config(0, 0)).unwrap().memory >> 20, 512);
 }
 
 #[test]
-fn cpus_are_rounded_up() {
-    let vcpus = |nano_cpus| size(0, nano_cpus).unwrap().vcpus;
-    assert_eq!(vcpus(0), 4);
-    assert_eq!(vcpus(500_000_000), 1);
-    assert_eq!(vcpus(1_500_000_000), 2);
-    assert_eq!(vcpus(6_000_000_000), 6);
+fn few_numbers_of_cpus_make_another_vm() {
+    let host = Host { cpus: 40, ..HOST };
+    let both = |cpus: u64| {
+        let host_config = host_config(0, cpus * 1_000_000_000 / 2);
+        (host.share(&host_config).unwrap().cpus, host.vm_size(&host_config).unwrap().vcpus)
+    };
+    assert_eq!(both(0), (4, 4));
+    assert_eq!(both(1), (1, 1));
+    assert_eq!(both(3), (2, 2));
+    assert_eq!([both(5), both(6), both(8)], [(3, 4), (3, 4), (4, 4)]);
+    assert_eq!([both(10), both(16)], [(5, 8), (8, 8)]);
+    assert_eq!([both(40), both(80)], [(20, 32), (32, 32)]);
 }
 
 #[test]
 fn limits_out_of_range_are_refused() {
-    let error = |memory, cpus| size(memory, cpus).unwrap_err().to_string();
+    let error = |memory, cpus| HOST.vm_size(&host_config(memory, cpus)).unwrap_err().to_string();
     assert_eq!(error(5 << 20, 0), "Minimum memory limit allowed is 6MB");
     assert!(error(9 << 30, 0).contains("more than the host has"));
     assert!(error(0, 6_000_000_001).contains("only 6 CPUs available"));

@@ -53,12 +53,15 @@ impl Backing {
         Self { pages: PageMap::open().ok(), top: RefCell::new(None) }
     }
 
-    /// Maps the memory of a VM, which has these regions: `files` are the snapshot that it goes on from and, below it, those that
+    /// Maps the memory of a VM, as far as a snapshot has it, whose `regions` depend on how far it had grown: `files` are the snapshot that it goes on from and, below it, those that
     /// it differs from.
     ///
     /// # Errors
     /// When a file is no snapshot or does not fit the one above it, or cannot be mapped.
-    pub fn map(files: Vec<File>, regions: &[(GuestAddress, usize)]) -> anyhow::Result<(State, Memory, Self)> {
+    pub fn map(
+        files: Vec<File>,
+        regions: impl FnOnce(u64) -> Vec<(GuestAddress, usize)>,
+    ) -> anyhow::Result<(State, Memory, Self)> {
         anyhow::ensure!(files.len() <= MAX_FILES, "over {MAX_FILES} snapshots differ from each other");
         let mut files = files.into_iter();
         let mut file = files.next().context("there is no snapshot to go on from")?;
@@ -73,6 +76,7 @@ impl Backing {
         }
         let count = above.iter().map(|(_, stretches)| stretches.len()).sum();
         anyhow::ensure!(count <= MAX_ALL, "the snapshot has {count} stretches of memory: it is damaged");
+        let regions = regions(state.grown);
         let size: usize = regions.iter().map(|(_, size)| size).sum();
         anyhow::ensure!(
             size as u64 == state.memory,
@@ -81,7 +85,7 @@ impl Backing {
             size >> 20
         );
 
-        let memory = map_whole(file, regions)?;
+        let memory = map_whole(file, &regions)?;
         let top = Top { digest: top, files: above.len() + 1, stretches: count };
         for (file, stretches) in above.iter().rev() {
             show(&memory, file, stretches).context("cannot map the snapshot's memory")?;
@@ -89,11 +93,11 @@ impl Backing {
         Ok((state, memory, Self { top: RefCell::new(Some(top)), ..Self::none() }))
     }
 
-    /// What of the memory was written since the last snapshot.
+    /// What of the memory, of which a snapshot has the first `size` bytes, was written since the last one.
     ///
     /// # Errors
     /// When there was none, or the system does not tell.
-    pub fn difference(&self, memory: &Memory) -> anyhow::Result<Difference> {
+    pub fn difference(&self, memory: &Memory, size: u64) -> anyhow::Result<Difference> {
         let top = self.top.borrow();
         let top = top.as_ref().context(
             "there is no snapshot of this VM yet that another could differ from; take one without --diff",
@@ -107,7 +111,8 @@ impl Backing {
         let (mut stretches, mut offset) = (Vec::new(), 0);
         for region in memory.iter() {
             let address = region.get_host_address(MemoryRegionAddress(0))? as u64;
-            let written = pages.written(address, region.len()).context("cannot tell what has changed")?;
+            let length = region.len().min(size.saturating_sub(offset));
+            let written = pages.written(address, length).context("cannot tell what has changed")?;
             stretches.extend(written.into_iter().map(|part| offset + part.start..offset + part.end));
             offset += region.len();
         }

@@ -39,12 +39,12 @@ fn what_was_written_is_known_and_can_be_mapped_from_elsewhere() {
     let memory = map_whole(whole, &REGIONS).unwrap();
     let top = Top { digest: "00".to_owned(), files: 1, stretches: 0 };
     let backing = Backing { top: RefCell::new(Some(top)), ..Backing::none() };
-    assert_eq!(backing.difference(&memory).unwrap().stretches, []);
+    assert_eq!(backing.difference(&memory, u64::MAX).unwrap().stretches, []);
     // The last page of one region and the first of the next lie in one stretch of the file.
     memory.write_slice(b"newer", GuestAddress(8)).unwrap();
     memory.write_slice(b"low", GuestAddress((4 << 20) - 4)).unwrap();
     memory.write_slice(b"high", GuestAddress(1 << 32)).unwrap();
-    let difference = backing.difference(&memory).unwrap();
+    let difference = backing.difference(&memory, u64::MAX).unwrap();
     let border = 4 << 20;
     assert_eq!(difference.stretches, [0..0x1000, border - 0x1000..border, border..border + 0x1000]);
     assert_eq!(difference.from, "00");
@@ -56,9 +56,9 @@ fn what_was_written_is_known_and_can_be_mapped_from_elsewhere() {
     assert_eq!(read(&memory, border - 0x1000), *b"fifth");
     assert_eq!(read(&memory, 1 << 32), *b"sixth");
     assert_eq!(read(&memory, 0x5000), *b"still");
-    assert_eq!(backing.difference(&memory).unwrap().stretches, []);
+    assert_eq!(backing.difference(&memory, u64::MAX).unwrap().stretches, []);
     memory.write_slice(b"again", GuestAddress(1 << 32)).unwrap();
-    assert_eq!(backing.difference(&memory).unwrap().stretches, [border..border + 0x1000; 1]);
+    assert_eq!(backing.difference(&memory, u64::MAX).unwrap().stretches, [border..border + 0x1000; 1]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn memory_that_cannot_be_mapped_stays_as_it_is() {
 #[test]
 fn there_is_a_difference_only_from_something() {
     let memory = map_whole(file(&[]), &REGIONS).unwrap();
-    let refusal = |backing: &Backing| backing.difference(&memory).unwrap_err().to_string();
+    let refusal = |backing: &Backing| backing.difference(&memory, u64::MAX).unwrap_err().to_string();
     assert!(refusal(&Backing::none()).contains("without --diff"));
     let at_most = Top { digest: String::new(), files: MAX_FILES, stretches: 0 };
     let backing = Backing { top: RefCell::new(Some(at_most)), ..Backing::none() };

@@ -34,6 +34,17 @@ pub struct VmmConfig {
     pub profile: Option<Fd>,
 }
 
+impl VmmConfig {
+    /// Most memory that the VM can get beside what it begins with, in bytes.
+    pub fn growth(&self) -> u64 {
+        let size = |device: &DeviceConfig| match device {
+            DeviceConfig::Memory { size } => Some(*size),
+            _ => None,
+        };
+        self.devices.iter().find_map(size).unwrap_or(0)
+    }
+}
+
 /// How a VM begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -110,4 +121,10 @@ pub enum DeviceConfig {
     },
     /// virtio-rng from the host's `getrandom`.
     Entropy,
+    /// virtio-mem: memory beside what the VM begins with, of which it has none before [`super::control::KeeperMessage::Memory`].
+    /// One at most.
+    Memory {
+        /// Most that there can be, in bytes; a multiple of 2 MiB.
+        size: u64,
+    },
 }

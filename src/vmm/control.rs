@@ -19,6 +19,11 @@ pub enum KeeperMessage {
     },
     /// Appends a layer to the layer disk; its file is beside the message.
     AppendLayer,
+    /// The guest is to have this much memory beside what it began with, and is told so. It takes its time, and need not obey.
+    Memory {
+        /// Bytes; what is over the size of the VM's memory device is not to be had.
+        size: u64,
+    },
     /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
     /// from then on, unless that failed.
     Snapshot,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use hull_arch::layout;
+use hull_arch::layout::{self, AddressRange};
 use hull_arch::tables::MmioDevice;
 use hull_devices::block::{Block, FileDisk, Layers, Serial as DiskSerial};
 use hull_devices::bus::Bus;
@@ -15,15 +15,18 @@ use hull_devices::legacy::{
     I8042, I8042_BASE, I8042_SIZE, PVPANIC_SIZE, Pvpanic, SERIAL_SIZE, SLEEP_SIZE, Serial, SerialState,
     SleepRegisters,
 };
+use hull_devices::mem::Mem;
 use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
 use hull_devices::vsock::Vsock;
 use kvm_ioctls::{IoEventAddress, VmFd};
+use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::channel::Channel;
 use super::config::{DeviceConfig, Fd};
 use super::descriptors::Descriptors;
 use super::events::{GuestEnds, Loop, Reachable, ToKeeper, subscribe};
+use super::growth::GiveBack;
 use super::seccomp::{self, Thread};
 
 /// The devices of a VM, on their buses.
@@ -50,6 +53,8 @@ pub struct Wiring<'a> {
     pub vm: &'a VmFd,
     /// Its memory.
     pub memory: Arc<Memory>,
+    /// Addresses kept for memory that it gets.
+    pub growth: AddressRange,
     /// Files by number.
     pub descriptors: &'a Descriptors,
     /// The control socket.
@@ -116,6 +121,16 @@ impl Devices {
                 let entropy = Arc::new(Mutex::new(Entropy::new()?));
                 subscribe(wiring.events, OnLoop::new(entropy.clone()));
                 self.add_virtio(entropy, wiring)
+            }
+            DeviceConfig::Memory { .. } => {
+                anyhow::ensure!(self.reachable.mem.is_none(), "a VM has one memory device");
+                let backing = Box::new(GiveBack::new(wiring.memory.clone(), wiring.growth));
+                let mem = Mem::new(GuestAddress(wiring.growth.start), wiring.growth.size, backing)
+                    .context("cannot make the memory device")?;
+                let mem = Arc::new(Mutex::new(mem));
+                subscribe(wiring.events, OnLoop::new(mem.clone()));
+                self.reachable.mem = Some(mem.clone());
+                self.add_virtio(mem, wiring)
             }
             DeviceConfig::Disk { file, read_only, serial } => {
                 let disk = FileDisk::new(descriptors.file(*file)?, *read_only)

@@ -10,6 +10,7 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use hull_devices::block::{Block, Layers};
 use hull_devices::console::Console;
 use hull_devices::device::lock;
+use hull_devices::mem::Mem;
 use hull_devices::vsock::{HostSide, Refused, Vsock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -59,6 +60,8 @@ pub struct Reachable {
     pub console: Option<Arc<Mutex<Console>>>,
     /// The layer disk and what is on it.
     pub layers: Option<(Arc<Mutex<Block>>, Arc<Layers>)>,
+    /// Memory that comes and goes.
+    pub mem: Option<Arc<Mutex<Mem>>>,
 }
 
 /// Hands connections that the guest opens to the keeper.
@@ -144,6 +147,14 @@ impl Supervisor {
                 let (disk, layers) = self.reachable.layers.as_ref().context("this VM has no layer disk")?;
                 layers.append(File::from(descriptor()?)).context("cannot append a layer")?;
                 lock(disk).capacity_changed();
+            }
+            KeeperMessage::Memory { size } => {
+                let mem = self.reachable.mem.as_ref().context("this VM has no memory device")?;
+                match self.freezer.growth.cover(size) {
+                    Ok(usable) => lock(mem).request(size, usable),
+                    // The guest does with what it has.
+                    Err(error) => eprintln!("hull: the VM gets no more memory: {error:#}"),
+                }
             }
             KeeperMessage::Snapshot | KeeperMessage::Difference => {
                 let file = File::from(descriptor()?);

@@ -10,10 +10,10 @@ use hull_devices::device::{Memory, lock};
 use hull_devices::legacy::Serial;
 use hull_devices::transport::mmio::MmioTransport;
 use kvm_ioctls::VmFd;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::backing::Backing;
 use super::config::KernelKind;
+use super::growth::Growth;
 use super::parking::Parking;
 use super::snapshot::{self, State};
 
@@ -23,6 +23,8 @@ pub struct Freezer {
     pub vm: Arc<VmFd>,
     /// Its memory.
     pub memory: Arc<Memory>,
+    /// What KVM knows of that.
+    pub growth: Growth,
     /// What that is mapped from.
     pub backing: Backing,
     /// Whose kernel it runs.
@@ -51,7 +53,8 @@ impl Freezer {
         self.devices_paused.set(true);
         let devices = self.transports.iter().map(|transport| transport.pause()).collect();
         let state = State {
-            memory: snapshot_size(&self.memory),
+            memory: self.growth.saved_size(),
+            grown: self.growth.known(),
             kernel_kind: self.kernel_kind,
             cpu: snapshot::cpu(),
             vcpus,
@@ -59,7 +62,9 @@ impl Freezer {
             devices,
             serial: self.serial.as_ref().map(|serial| lock(serial).save()),
             // Last: what was saved before it may be in memory.
-            difference: difference.then(|| self.backing.difference(&self.memory)).transpose()?,
+            difference: difference
+                .then(|| self.backing.difference(&self.memory, self.growth.saved_size()))
+                .transpose()?,
         };
         let digest = snapshot::write(file, &self.memory, &state).context("cannot write the snapshot")?;
         self.backing.rest_on(file, &self.memory, &state, digest);
@@ -83,8 +88,4 @@ impl Freezer {
         self.parking.resume();
         Ok(())
     }
-}
-
-fn snapshot_size(memory: &Memory) -> u64 {
-    memory.iter().map(GuestMemoryRegion::len).sum()
 }

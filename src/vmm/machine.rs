@@ -15,10 +15,9 @@ use hull_arch::cpu::{self, CpuModel, StateFormat};
 use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
-use hull_devices::device::Memory;
-use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
+use hull_devices::device::{Memory, lock};
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::backing::Backing;
 use super::channel::Channel;
@@ -28,6 +27,7 @@ use super::descriptors::Descriptors;
 use super::devices::{Devices, Wiring};
 use super::events::{self, Ending, Loop, Supervisor};
 use super::freezer::Freezer;
+use super::growth::{self, Growth};
 use super::parking::Parking;
 use super::seccomp::{self, Thread};
 use super::snapshot::State;
@@ -59,14 +59,15 @@ impl Machine {
         let kvm = open_kvm(config, descriptors)?;
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
-        let map = MemoryMap::new(config.memory, 0, model.address_bits())?;
+        let map = MemoryMap::new(config.memory, config.growth(), model.address_bits())?;
         let (kernel_kind, memory, backing, saved) = match &config.start {
-            Start::Boot { kernel_kind, .. } => (*kernel_kind, fresh_memory(&map)?, Backing::none(), None),
+            Start::Boot { kernel_kind, .. } => (*kernel_kind, growth::fresh(&map)?, Backing::none(), None),
             Start::Snapshot { file, below, .. } => {
                 let files: Result<Vec<_>, _> =
                     std::iter::once(file).chain(below).map(|file| descriptors.file(*file)).collect();
-                let (state, memory, backing) = Backing::map(files?, &map.regions())?;
+                let (state, memory, backing) = Backing::map(files?, |grown| growth::saved(&map, grown))?;
                 check(config, &state, &model, &quirks)?;
+                let memory = growth::complete(memory, &map, state.grown)?;
                 (state.kernel_kind, memory, backing, Some(state))
             }
         };
@@ -74,7 +75,8 @@ impl Machine {
 
         let vm = Arc::new(kvm.create_vm().context("KVM_CREATE_VM")?);
         // Before irqchip and ioeventfds: each slot after them waits for the kernel to see all CPUs pass by.
-        add_memory(&vm, &memory)?;
+        let grown = saved.as_ref().map_or(0, |state| state.grown);
+        let growth = Growth::new(vm.clone(), memory.clone(), map.clone(), grown)?;
         vm.set_identity_map_address(KVM_IDENTITY_MAP.0).context("KVM_SET_IDENTITY_MAP_ADDR")?;
         vm.set_tss_address(KVM_TSS.0 as usize).context("KVM_SET_TSS_ADDR")?;
         vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
@@ -86,7 +88,14 @@ impl Machine {
         }
 
         let mut events: Loop = EventManager::new().context("cannot make the event loop")?;
-        let wiring = Wiring { vm: &vm, memory: memory.clone(), descriptors, keeper, events: &mut events };
+        let wiring = Wiring {
+            vm: &vm,
+            memory: memory.clone(),
+            growth: map.growth,
+            descriptors,
+            keeper,
+            events: &mut events,
+        };
         let serial = saved.as_ref().and_then(|state| state.serial.clone());
         let devices = Devices::build(&config.devices, serial, wiring)?;
 
@@ -101,7 +110,7 @@ impl Machine {
                     state.vm.advance(age);
                     state.vcpus.iter_mut().for_each(|vcpu| vcpu.advance(age));
                 }
-                restore(state, &format, &vm, &vcpus, &devices)?;
+                restore(state, &format, &vm, &vcpus, &devices, &growth)?;
                 if kernel_kind == KernelKind::Foreign {
                     generation::renew(&memory)?;
                     generation::announce(&vm)?;
@@ -122,6 +131,7 @@ impl Machine {
         let freezer = Freezer {
             vm,
             memory,
+            growth,
             backing,
             kernel_kind,
             parking: Arc::new(parking),
@@ -171,18 +181,14 @@ fn open_kvm(config: &VmmConfig, descriptors: &Descriptors) -> anyhow::Result<Kvm
     Ok(kvm)
 }
 
-fn fresh_memory(map: &MemoryMap) -> anyhow::Result<Memory> {
-    Memory::from_ranges(&map.regions())
-        .with_context(|| format!("cannot reserve {} MiB of memory", map.memory() >> 20))
-}
-
 /// Whether a VM of this configuration can go on from this state.
 fn check(config: &VmmConfig, state: &State, model: &CpuModel, quirks: &Quirks) -> anyhow::Result<()> {
     anyhow::ensure!(
-        state.memory == config.memory && state.vcpus.len() == usize::from(config.vcpus),
+        state.memory.checked_sub(state.grown) == Some(config.memory)
+            && state.vcpus.len() == usize::from(config.vcpus),
         "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {} and {}",
         state.vcpus.len(),
-        state.memory >> 20,
+        state.memory.saturating_sub(state.grown) >> 20,
         config.vcpus,
         config.memory >> 20,
     );
@@ -202,6 +208,7 @@ fn restore(
     vm: &VmFd,
     vcpus: &[VcpuFd],
     devices: &Devices,
+    growth: &Growth,
 ) -> anyhow::Result<()> {
     let (saved, here) = (state.devices.len(), devices.transports.len());
     anyhow::ensure!(
@@ -211,6 +218,13 @@ fn restore(
     for (state, transport) in state.devices.into_iter().zip(&devices.transports) {
         transport.restore(state).context("a device of the snapshot does not fit")?;
     }
+    if let Some(mem) = &devices.reachable.mem {
+        let usable = lock(mem).usable();
+        anyhow::ensure!(
+            usable <= growth.known(),
+            "the snapshot lacks memory that its guest was given: it is damaged"
+        );
+    }
     state.vm.restore(vm)?;
     for (state, vcpu) in state.vcpus.iter().zip(vcpus) {
         format.restore(vcpu, state)?;
@@ -218,22 +232,6 @@ fn restore(
     // Last: a device that goes on may interrupt.
     for transport in &devices.transports {
         transport.resume().context("a device of the snapshot does not go on")?;
-    }
-    Ok(())
-}
-
-fn add_memory(vm: &VmFd, memory: &Memory) -> anyhow::Result<()> {
-    for (slot, region) in (0u32..).zip(memory.iter()) {
-        let host = region.get_host_address(vm_memory::MemoryRegionAddress(0))?;
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: region.start_addr().0,
-            memory_size: region.len(),
-            userspace_addr: host as u64,
-        };
-        // SAFETY: the mapping is the region's own and lives as long as the VM, see `Machine`.
-        unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
     }
     Ok(())
 }

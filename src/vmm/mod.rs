@@ -18,6 +18,7 @@ mod devices;
 mod events;
 mod freezer;
 mod generation;
+mod growth;
 mod machine;
 pub mod page_map;
 mod parking;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use kvm_bindings::{
     kvm_clock_data, kvm_cpuid2, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state, kvm_msrs,
-    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -94,9 +94,12 @@ const DISK: &[i64] = &[
     libc::SYS_lseek,
 ];
 
-/// The number of a KVM request that reads (`_IOR`) or exchanges (`_IOWR`) a `T`.
+/// The number of a KVM request that reads (`_IOR`), writes (`_IOW`) or exchanges (`_IOWR`) a `T`.
 const fn read<T>(number: u32) -> u32 {
     2 << 30 | (size_of::<T>() as u32) << 16 | KVMIO | number
+}
+const fn write<T>(number: u32) -> u32 {
+    1 << 30 | (size_of::<T>() as u32) << 16 | KVMIO | number
 }
 const fn exchange<T>(number: u32) -> u32 {
     1 << 30 | read::<T>(number)
@@ -122,10 +125,11 @@ const VCPU_REQUESTS: &[u32] = &[
     read::<kvm_xsave>(0xcf), // KVM_GET_XSAVE2
 ];
 
-/// Pipes and sockets, and saving what a VM's vCPUs share: interrupt controllers, clock, timer.
+/// Pipes and sockets, memory that a VM gets, and saving what a VM's vCPUs share: interrupt controllers, clock, timer.
 const EVENTS_REQUESTS: &[u32] = &[
     0x5421, // FIONBIO
     0x541b, // FIONREAD
+    write::<kvm_userspace_memory_region>(0x46),
     exchange::<kvm_irqchip>(0x62),
     read::<kvm_clock_data>(0x7c),
     read::<kvm_pit_state2>(0x9f),

@@ -46,8 +46,11 @@ pub struct Difference {
 /// Everything of a VM but its memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
-    /// Bytes of memory.
+    /// Bytes of memory in the file.
     pub memory: u64,
+    /// How many of them, the last, are of memory that the VM got while it ran.
+    #[serde(default)]
+    pub grown: u64,
     /// Whose kernel runs, which decides what the VM is made of.
     pub kernel_kind: KernelKind,
     /// The CPU that it ran on.

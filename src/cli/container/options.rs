@@ -64,7 +64,7 @@ pub struct Options {
     /// User name or id, and group name or id
     #[arg(short, long, value_name = "USER[:GROUP]", default_value = "")]
     user: String,
-    /// Most memory the container may use
+    /// Most memory the container may use; without it, what half of the host has
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<Size>,
     /// Number of CPUs

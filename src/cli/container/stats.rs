@@ -113,10 +113,8 @@ impl Stats {
     }
 
     fn row(&self, reading: &Reading) -> Result<[String; 6]> {
-        let (used, limit) = (
-            reading.usage.memory.proportional,
-            Host::this().vm_size(&reading.description.host_config)?.memory,
-        );
+        let (used, limit) =
+            (reading.usage.memory.proportional, Host::this().share(&reading.description.host_config)?.memory);
         Ok([
             self.id(&reading.folder).to_owned(),
             reading.description.name.to_string(),

@@ -53,8 +53,6 @@ pub const MOST: u32 = 64;
 pub struct About {
     /// The image, as the user calls it.
     pub image: String,
-    /// `-m` of the containers that it serves, 0 for none.
-    pub memory: u64,
     /// `--cpus` of the containers that it serves, in billionths, 0 for none.
     pub nano_cpus: u64,
     /// How many are to wait.
@@ -125,7 +123,7 @@ impl About {
     /// # Errors
     /// When the image is not there, or the host does not have so much.
     fn purpose(&self) -> Result<(Purpose, image::Image)> {
-        let config = HostConfig { memory: self.memory, nano_cpus: self.nano_cpus, ..HostConfig::default() };
+        let config = HostConfig { nano_cpus: self.nano_cpus, ..HostConfig::default() };
         let image = image::Store::open()?.find(&self.image)?;
         let image = image.ok_or_else(|| image::Error::NotFound(self.image.clone()))?;
         Ok((Purpose::of(Host::this().vm_size(&config)?, &config, &self.image, &image), image))
@@ -348,9 +346,9 @@ fn lock(folder: &Path) -> Result<Lock> {
 ///
 /// # Errors
 /// When it is too large.
-pub fn about(image: &str, memory: u64, nano_cpus: u64, wanted: u32) -> Result<About> {
+pub fn about(image: &str, nano_cpus: u64, wanted: u32) -> Result<About> {
     if !(1..=MOST).contains(&wanted) {
         return Err(Error::Invalid(format!("a pool has 1 to {MOST} VMs, not {wanted}")));
     }
-    Ok(About { image: image.to_owned(), memory, nano_cpus, wanted, created: timestamp::now() })
+    Ok(About { image: image.to_owned(), nano_cpus, wanted, created: timestamp::now() })
 }

@@ -68,8 +68,7 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
         .map_err(|error| failed(&error))?;
     let deadline = Instant::now() + boot_limit();
-    let mut builder =
-        Builder { vmm, agent: None, restored, limited: size.is_limited(), image, snapshot, deadline };
+    let mut builder = Builder { vmm, agent: None, restored, image, snapshot, deadline };
     let built = builder.run();
     // Its sockets close a moment before a process is over.
     let ended = built.is_err() && {
@@ -94,8 +93,6 @@ struct Builder {
     agent: Option<Agent>,
     /// It goes on from another template.
     restored: bool,
-    /// Its containers have memory limits.
-    limited: bool,
     /// What its agent is to have ready.
     image: Option<Image>,
     snapshot: File,
@@ -186,7 +183,7 @@ impl Builder {
                     if self.restored {
                         tell(agent::wake().map_err(|error| failed(&error))?)?;
                     }
-                    tell(HostMessage::Rest { image: self.image.take(), limited: self.limited })?;
+                    tell(HostMessage::Rest { image: self.image.take() })?;
                 }
                 AgentMessage::Resting => return Ok(true),
                 other => return Err(failed(&format_args!("its agent says {other:?}"))),

@@ -8,7 +8,7 @@
 //!     touched.json              what the first container needed of the snapshot
 //!     about.json
 //! ```
-//! There is one for each size of a VM, which is booted, and one for each image that runs in it, which goes on from that: the layers
+//! There is one for each number of CPUs (1, 2, 4, …), which is booted, and one for each image that runs in it, which goes on from that: the layers
 //! are mounted, the root is put together, and the program's pages are in memory. Nothing of any container is in either.
 //!
 //! A template whose inputs changed, the host's boot among them, is never found again, and makes way for the next that is
@@ -188,7 +188,7 @@ impl Templates {
             let started = Instant::now();
             build::build(&unfinished, &assets, blueprint)?;
             let build_ms = started.elapsed().as_millis() as u64;
-            let VmSize { vcpus, memory } = purpose.size;
+            let VmSize { vcpus, memory, .. } = purpose.size;
             let created = timestamp::now();
             let image = purpose.image.as_ref().map(|image| image.name.clone());
             let Inputs { origin, inputs } = inputs;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Changes when a template of the same inputs would be another.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What a template is for.
 #[derive(Debug, Clone)]
@@ -118,8 +118,9 @@ impl Inputs {
         for path in purpose.image.iter().flat_map(|image| &image.layers) {
             layers += &format!(" {}", path.file_name().unwrap_or_default().display());
         }
-        let VmSize { memory, vcpus } = purpose.size;
-        let digest = Sha256::digest(format!("{memory} {vcpus} {COMMAND_LINE} {};{layers}", self.inputs));
+        let VmSize { memory, growth, vcpus } = purpose.size;
+        let digest =
+            Sha256::digest(format!("{memory} {growth} {vcpus} {COMMAND_LINE} {};{layers}", self.inputs));
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

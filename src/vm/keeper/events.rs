@@ -18,7 +18,7 @@ use crate::{
     },
     vmm::{
         channel::{Channel, Received},
-        control::VmmMessage,
+        control::{KeeperMessage as ToVmm, VmmMessage},
         monotonic_ns,
     },
 };
@@ -193,6 +193,7 @@ impl Keeper {
             (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Running) => {
                 self.exited(status, oom_killed);
             }
+            (AgentMessage::Memory { wanted }, Stage::Starting | Stage::Running) => self.give_memory(wanted),
             (AgentMessage::Stopped { .. }, Stage::Closing) => self.end_vm(),
             (AgentMessage::Stopped { reason }, Stage::Booting | Stage::Starting | Stage::Running) => {
                 self.farewell = Some(printable(reason.as_bytes()));
@@ -208,6 +209,13 @@ impl Keeper {
                 self.fail(&format!("the agent broke its protocol: {name} while {stage:?}"));
             }
         }
+    }
+
+    /// The guest wants to have this much memory: it gets what it may have of that.
+    fn give_memory(&mut self, wanted: u64) {
+        let size = wanted.min(self.task.most_memory).saturating_sub(self.task.memory);
+        // A VMM that does not hear is about to end, and a guest that gets nothing asks again.
+        let _ = self.vmm.control.send(&ToVmm::Memory { size }, None);
     }
 
     /// The agent is up.

@@ -10,7 +10,10 @@ use hull_protocol::{
 };
 
 use super::*;
-use crate::{vm::control::ClientMessage, vmm::control::VmmMessage};
+use crate::{
+    vm::control::ClientMessage,
+    vmm::{channel::Received, control::VmmMessage},
+};
 
 #[path = "world_test.rs"]
 mod world;
@@ -55,6 +58,22 @@ fn a_process_runs_and_its_exit_is_told_and_recorded() {
     let log = std::fs::read_to_string(world.log.path()).unwrap();
     assert_eq!(log.lines().count(), 3);
     assert_eq!(world.outcome().1, ["started", "ended 3"]);
+}
+
+#[test]
+fn a_guest_gets_the_memory_it_wants_but_no_more_than_it_may_have() {
+    let mut world = Plan::new().begin();
+    let streams = world.started();
+    for (wanted, given) in [(768 << 20, 256 << 20), (u64::MAX, 512 << 20), (0, 0)] {
+        world.say(&AgentMessage::Memory { wanted });
+        match world.vmm.as_ref().unwrap().receive().unwrap() {
+            Received::Message(ToVmm::Memory { size }, _) => assert_eq!(size, given),
+            other => panic!("{other:?} instead of memory"),
+        }
+    }
+    drop(streams);
+    world.exit(ExitStatus::Code(0));
+    assert_eq!(world.stops().0.ending.code(), 0);
 }
 
 #[test]

@@ -58,6 +58,10 @@ pub struct Task {
     pub container: Container,
     /// Its first process.
     pub process: Process,
+    /// Memory that its VM begins with, in bytes.
+    pub memory: u64,
+    /// Most memory that its VM may get to have, in bytes.
+    pub most_memory: u64,
     /// It has an input.
     pub stdin: bool,
     /// The input ends with the first front end's.

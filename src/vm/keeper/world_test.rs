@@ -105,6 +105,8 @@ impl Plan {
             task: Task {
                 container: Container::default(),
                 process: Process::default(),
+                memory: 512 << 20,
+                most_memory: 1 << 30,
                 stdin: true,
                 stdin_once: true,
                 stop_signal: 15,

@@ -1,0 +1,161 @@
+//! Memory that a VM gets while it runs: addresses that are kept for it, and what is behind them.
+//!
+//! The whole range is mapped from the start, privately and lazily, so that what a device was told of memory stays true; it costs
+//! nothing before it is touched. KVM is told of it in steps, as the guest is to have more: it keeps tables for all that it knows of.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context;
+use hull_arch::layout::{AddressRange, MemoryMap};
+use hull_devices::device::Memory;
+use hull_devices::mem::Backing;
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
+
+/// KVM is told of this many bytes at once: a slot takes milliseconds when a VM runs, and memory of the host by its size.
+const STEP: u64 = 512 << 20;
+
+/// The memory of a VM, as KVM knows it.
+pub struct Growth {
+    vm: Arc<VmFd>,
+    memory: Arc<Memory>,
+    map: MemoryMap,
+    /// Bytes of the growth, from its beginning, that KVM knows of.
+    known: Cell<u64>,
+    slots: Cell<u32>,
+}
+
+/// Memory of a new VM.
+///
+/// # Errors
+/// When the addresses are not to be had.
+pub fn fresh(map: &MemoryMap) -> anyhow::Result<Memory> {
+    let mut regions = map.regions();
+    regions.extend(region(map.growth));
+    Memory::from_ranges(&regions)
+        .with_context(|| format!("cannot reserve {} MiB of memory", (map.memory() + map.growth.size) >> 20))
+}
+
+/// Adds what a snapshot does not have to its memory, in which the VM had `grown` bytes of its growth.
+///
+/// # Errors
+/// When it had more than it can get, or the addresses are not to be had.
+pub fn complete(memory: Memory, map: &MemoryMap, grown: u64) -> anyhow::Result<Memory> {
+    let AddressRange { start, size } = map.growth;
+    let left = size.checked_sub(grown).with_context(|| {
+        format!("the snapshot's guest has got {} MiB of memory, this VM can get {}", grown >> 20, size >> 20)
+    })?;
+    let Some((start, size)) = region(AddressRange::new(start + grown, left)) else {
+        return Ok(memory);
+    };
+    let rest = MmapRegionBuilder::new(size)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+        .build()
+        .with_context(|| format!("cannot reserve {} MiB of memory", size >> 20))?;
+    let rest = GuestRegionMmap::new(rest, start).context("the memory wraps around")?;
+    memory.insert_region(Arc::new(rest)).context("the memory overlaps")
+}
+
+/// What a snapshot has of the memory, when `grown` bytes of the growth are known.
+pub fn saved(map: &MemoryMap, grown: u64) -> Vec<(GuestAddress, usize)> {
+    let mut regions = map.regions();
+    regions.extend(region(AddressRange::new(map.growth.start, grown)));
+    regions
+}
+
+fn region(range: AddressRange) -> Option<(GuestAddress, usize)> {
+    (range.size > 0).then_some((GuestAddress(range.start), range.size as usize))
+}
+
+impl Growth {
+    /// Tells KVM of the memory: of all that the VM begins with, and of `grown` bytes more.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn new(vm: Arc<VmFd>, memory: Arc<Memory>, map: MemoryMap, grown: u64) -> anyhow::Result<Self> {
+        let growth = Self { vm, memory, map, known: Cell::new(0), slots: Cell::new(0) };
+        for range in &growth.map.ram {
+            growth.add_slot(*range)?;
+        }
+        growth.cover(grown)?;
+        Ok(growth)
+    }
+
+    /// Sees to it that KVM knows of the first `size` bytes of the growth, or of all of it; gives how many it knows of.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn cover(&self, size: u64) -> anyhow::Result<u64> {
+        let AddressRange { start, size: most } = self.map.growth;
+        while self.known.get() < size.min(most) {
+            let known = self.known.get();
+            let step = STEP.min(most - known);
+            self.add_slot(AddressRange::new(start + known, step))?;
+            self.known.set(known + step);
+        }
+        Ok(self.known.get())
+    }
+
+    /// Bytes of the growth that KVM knows of.
+    pub fn known(&self) -> u64 {
+        self.known.get()
+    }
+
+    /// Bytes that a snapshot has of the memory.
+    pub fn saved_size(&self) -> u64 {
+        self.map.memory() + self.known()
+    }
+
+    fn add_slot(&self, range: AddressRange) -> anyhow::Result<()> {
+        // Fails for what is not in one mapping, of which a snapshot might make a slot.
+        let host = self.memory.get_slice(GuestAddress(range.start), range.size as usize)?;
+        let slot = self.slots.get();
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: range.start,
+            memory_size: range.size,
+            userspace_addr: host.ptr_guard_mut().as_ptr() as u64,
+        };
+        // SAFETY: the range is within one mapping, which lives as long as the VM, see `Machine`.
+        unsafe { self.vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
+        self.slots.set(slot + 1);
+        Ok(())
+    }
+}
+
+/// Gives memory of the growth back to the host. What was restored from a snapshot is there as before when it is used again.
+pub struct GiveBack {
+    memory: Arc<Memory>,
+    start: u64,
+}
+
+impl GiveBack {
+    /// For the growth that begins at this address of the guest.
+    pub fn new(memory: Arc<Memory>, growth: AddressRange) -> Self {
+        Self { memory, start: growth.start }
+    }
+}
+
+impl Backing for GiveBack {
+    fn give_back(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        for slice in self.memory.get_slices(GuestAddress(self.start + offset), length as usize) {
+            let slice = slice.map_err(io::Error::other)?;
+            let address = slice.ptr_guard_mut().as_ptr().cast();
+            // SAFETY: the range is mapped, it is the guest's memory, which nobody here holds references into.
+            if unsafe { libc::madvise(address, slice.len(), libc::MADV_DONTNEED) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "growth_test.rs"]
+mod tests;
