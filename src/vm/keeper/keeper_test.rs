@@ -13,7 +13,7 @@ use super::*;
 use crate::{vm::control::ClientMessage, vmm::control::VmmMessage};
 
 #[path = "world_test.rs"]
-mod world;
+pub mod world;
 
 use world::{PATIENCE, Plan};
 
