@@ -38,8 +38,12 @@ fn freeze(world: &World) {
 }
 
 /// The guest, up to where the VM is to be written.
-fn rests(world: &mut World, [mut input, out, err]: [UnixStream; 3]) {
+fn rests(world: &mut World, streams: [UnixStream; 3]) {
     assert_eq!(world.told(), HostMessage::Suspend);
+    is_told_to_rest(world, streams);
+}
+
+fn is_told_to_rest(world: &mut World, [mut input, out, err]: [UnixStream; 3]) {
     drop((out, err));
     world.say(&AgentMessage::Suspending);
     let mut rest = Vec::new();
@@ -225,8 +229,9 @@ fn a_process_that_ends_before_it_rests_has_ended_when_the_agent_is_back() {
     let mut world = Plan::new().begin();
     let streams = world.started();
     freeze(&world);
+    assert_eq!(world.told(), HostMessage::Suspend);
     world.exit(ExitStatus::Code(6));
-    rests(&mut world, streams);
+    is_told_to_rest(&mut world, streams);
     assert_eq!(world.hear(), Some(KeeperMessage::Refused { message: "it has ended".to_owned() }));
     is_called(&mut world);
     assert!(matches!(world.told(), HostMessage::Reopen { .. }));
@@ -284,13 +289,13 @@ fn an_agent_that_rests_unasked_or_says_it_is_back_is_given_up() {
         [AgentMessage::Suspending, AgentMessage::Resting, AgentMessage::Reopened { process_id: PROCESS }]
     {
         let mut world = Plan::new().begin();
-        let _streams = world.started();
+        drop(world.started());
         world.say(&message);
         let (outcome, _) = world.stops();
         assert!(outcome.ending.error().unwrap().contains("broke its protocol"), "{outcome:?}");
     }
     let mut world = Plan::new().begin();
-    let _streams = world.started();
+    drop(world.started());
     freeze(&world);
     assert_eq!(world.told(), HostMessage::Suspend);
     // Without a word about inputs.
