@@ -142,7 +142,6 @@ fn an_input_that_is_severed_is_held_until_the_container_takes_it() {
     let sent: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
     write(&theirs, &sent).unwrap();
     drop(theirs);
-    assert_eq!(pump.run(), Waiting::Sink);
     pump.take_all().unwrap();
     let (ours, theirs) = sockets();
     let mut pump = pump.sever().mend(ours).unwrap();
