@@ -1,10 +1,11 @@
 //! The agent: one thread, one loop, the host's requests and what becomes of them.
 
+mod rest;
+
 use std::time::Duration;
 
 use hull_protocol::{
-    AGENT_PORT, AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Image, Process,
-    ProcessId, Stdio as Ports,
+    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId, Stdio as Ports,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -59,9 +60,6 @@ const SHUTDOWN_NS: u64 = 5_000_000_000;
 
 /// How long the host may take to end the VM after a shutdown, before the guest resets itself.
 const AWAIT_END: Duration = Duration::from_secs(5);
-
-/// How long before a rest the kernel is left alone with what it does in the background.
-const PUT_OFF: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Events taken at once.
 const EVENTS: usize = 16;
@@ -192,43 +190,6 @@ impl Agent {
         }
     }
 
-    /// Does what can be done before it is known for which container, and waits for the host to come back. A snapshot is
-    /// taken meanwhile, and what goes on here goes on in each copy of this guest.
-    fn rest(&mut self, image: Option<&Image>) {
-        while !self.preparations.is_empty() {
-            self.prepare();
-        }
-        if let Some(parked) = &self.parked {
-            parked.settle();
-        }
-        if let Some(group) = self.parked.as_ref().and_then(Parked::cgroup) {
-            // If it fails, so will the container that needs it.
-            let _ = self.cgroups.switch_on("memory");
-            let _ = self.memory.watch(group, &self.epoll, MEMORY);
-        }
-        if image.is_none() {
-            // Nothing is kept of its disk: what goes on from here may have another.
-            self.data.unmount();
-        }
-        self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
-        // What the kernel has put off, each copy would do again.
-        fs::sync();
-        let _ = thread::nanosleep(&PUT_OFF);
-        self.asleep = true;
-        let resumed = self.host.listen(AGENT_PORT).and_then(|listener| {
-            self.control.send(&AgentMessage::Resting);
-            Control::accept(&listener)
-        });
-        match resumed {
-            // The old connection goes, and with it its place in the epoll set.
-            Ok(control) => self.control = control,
-            Err(error) => self.control.fatal(&format!("cannot listen for the host: {error}")),
-        }
-        if let Err(error) = watch(&self.epoll, &self.control) {
-            self.control.fatal(&format!("cannot wait for events: {error}"));
-        }
-    }
-
     /// Until when to wait for events.
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
@@ -278,6 +239,10 @@ impl Agent {
             HostMessage::Wake { seed, realtime_ns } => {
                 self.asleep = false;
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
+            }
+            HostMessage::Suspend => return self.suspend(),
+            HostMessage::Reopen { process_id, stdio, renaming } => {
+                return self.reopen(process_id, stdio, renaming.as_ref());
             }
             HostMessage::Shutdown => return self.begin_shutdown(),
         };

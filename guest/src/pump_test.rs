@@ -18,7 +18,7 @@ fn sockets() -> (OwnedFd, OwnedFd) {
 fn output_reaches_the_socket_to_its_last_byte() {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let (ours, theirs) = sockets();
-    let mut pump = Pump::splicing(reader, ours);
+    let mut pump = Pump::from_pipe(reader, ours);
     write(&writer, b"hello").unwrap();
     assert_eq!(pump.run(), Waiting::Source);
     assert!(pump.has_moved() && !pump.has_moved());
@@ -38,7 +38,7 @@ fn a_host_that_does_not_read_stops_the_writer_and_loses_nothing() {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     let (ours, theirs) = sockets();
     fcntl_setfl(&theirs, OFlags::NONBLOCK).unwrap();
-    let mut pump = Pump::splicing(reader, ours);
+    let mut pump = Pump::from_pipe(reader, ours);
     let mut sent = 0usize;
     let mut blocked = 0;
     while blocked < 3 {
@@ -80,7 +80,7 @@ fn input_ends_when_the_host_closes_its_half() {
     let (ours, theirs) = sockets();
     write(&theirs, b"in").unwrap();
     drop(theirs);
-    let mut pump = Pump::splicing(ours, writer);
+    let mut pump = Pump::to_pipe(ours, writer);
     assert_eq!(pump.run(), Waiting::Source);
     assert_eq!(pump.run(), Waiting::Nothing);
     drop(pump);
@@ -111,5 +111,80 @@ fn a_reader_that_is_gone_ends_it() {
     let (ours, theirs) = sockets();
     drop(theirs);
     write(&writer, b"x").unwrap();
-    assert_eq!(Pump::splicing(reader, ours).run(), Waiting::Nothing);
+    assert_eq!(Pump::from_pipe(reader, ours).run(), Waiting::Nothing);
+}
+
+#[test]
+fn a_severed_output_loses_nothing_and_doubles_nothing() {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let (ours, theirs) = sockets();
+    let mut pump = Pump::from_pipe(reader, ours);
+    write(&writer, b"one ").unwrap();
+    pump.run();
+    write(&writer, b"two").unwrap();
+    let severed = pump.sever();
+    let mut bytes = [0; 32];
+    assert_eq!(read(&theirs, &mut bytes), Ok(4));
+    assert_eq!(read(&theirs, &mut bytes), Ok(0));
+    let (ours, theirs) = sockets();
+    let mut pump = severed.mend(ours).unwrap();
+    assert_eq!(pump.waiting(), Waiting::Source);
+    pump.run();
+    assert_eq!(read(&theirs, &mut bytes), Ok(3));
+    assert_eq!(&bytes[..3], b"two");
+}
+
+#[test]
+fn an_input_that_is_severed_is_held_until_the_container_takes_it() {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let (ours, theirs) = sockets();
+    let mut pump = Pump::to_pipe(ours, writer);
+    let sent: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
+    write(&theirs, &sent).unwrap();
+    drop(theirs);
+    pump.take_all().unwrap();
+    let (ours, theirs) = sockets();
+    let mut pump = pump.sever().mend(ours).unwrap();
+    assert_eq!(pump.waiting(), Waiting::Sink);
+    write(&theirs, b"and more").unwrap();
+    drop(theirs);
+    let mut received = Vec::new();
+    let mut bytes = vec![0; 70_000];
+    while received.len() < sent.len() + 8 {
+        assert_ne!(pump.run(), Waiting::Nothing);
+        let count = read(&reader, &mut bytes).unwrap();
+        received.extend_from_slice(&bytes[..count]);
+    }
+    assert_eq!(received[..sent.len()], sent);
+    assert_eq!(received[sent.len()..], *b"and more");
+    assert_eq!(pump.run(), Waiting::Nothing);
+}
+
+#[test]
+fn a_terminal_that_is_severed_keeps_what_was_read_of_it() {
+    let (source, source_end) = sockets();
+    let (sink, sink_end) = sockets();
+    let mut pump = Pump::from_terminal(source, sink);
+    let piece = vec![7; 4096];
+    let mut sent = 0;
+    while pump.waiting() == Waiting::Source {
+        sent += write(&source_end, &piece).unwrap();
+        pump.run();
+    }
+    let severed = pump.sever();
+    let mut received = 0;
+    let mut bytes = vec![0; 70_000];
+    while let Ok(count @ 1..) = read(&sink_end, &mut bytes) {
+        received += count;
+    }
+    let (sink, sink_end) = sockets();
+    let mut pump = severed.mend(sink).unwrap();
+    assert_eq!(pump.waiting(), Waiting::Sink);
+    drop(source_end);
+    assert_eq!(pump.run(), Waiting::Nothing);
+    drop(pump);
+    while let Ok(count @ 1..) = read(&sink_end, &mut bytes) {
+        received += count;
+    }
+    assert_eq!(received, sent);
 }

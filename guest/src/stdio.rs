@@ -14,7 +14,7 @@ use rustix::{
 use crate::{
     failure::Failure,
     host::{Host, await_connected},
-    pump::{Pump, Waiting},
+    pump::{Pump, Severed, Waiting},
     step::Handed,
     sys,
 };
@@ -26,6 +26,8 @@ const NAMES: [(Handed, &str); 3] =
 #[derive(Debug)]
 pub struct Stdio {
     pumps: [Option<Pump>; 3],
+    /// Streams that are without a connection while the guest rests.
+    severed: [Option<Severed>; 3],
     /// Connections that wait for a terminal to be opened.
     sockets: [Option<OwnedFd>; 3],
     terminal: Option<OwnedFd>,
@@ -55,22 +57,9 @@ impl Stdio {
     /// When the host refuses a connection.
     pub fn open(host: &Host, ports: Ports, terminal: bool, owner: Uid) -> Result<(Self, Ends), Failure> {
         let stderr = if terminal { None } else { ports.stderr };
-        let ports = [ports.stdin, ports.stdout, stderr];
-        let mut sockets = [None, None, None];
-        for (number, port) in ports.iter().enumerate() {
-            if let Some(port) = port {
-                let socket = host.connect(*port).map_err(|error| refused(number, *port, error))?;
-                sockets[number] = Some(socket);
-            }
-        }
-        let (numbers, started): (Vec<usize>, Vec<&OwnedFd>) =
-            sockets.iter().enumerate().filter_map(|(number, s)| Some((number, s.as_ref()?))).unzip();
-        await_connected(&started).map_err(|(place, error)| {
-            let number = numbers[place];
-            refused(number, ports[number].unwrap_or_default(), error)
-        })?;
-
-        let mut streams = Self { pumps: array::from_fn(|_| None), sockets, terminal: None };
+        let sockets = connect(host, [ports.stdin, ports.stdout, stderr])?;
+        let (pumps, severed) = (array::from_fn(|_| None), array::from_fn(|_| None));
+        let mut streams = Self { pumps, severed, sockets, terminal: None };
         let mut ends = Ends { pipes: array::from_fn(|_| None), null: None };
         if !terminal {
             for (number, end) in ends.pipes.iter_mut().enumerate() {
@@ -78,9 +67,9 @@ impl Stdio {
                 let (reader, writer) =
                     pipe_of(owner).map_err(|error| Failure::internal("cannot make a pipe", error))?;
                 let (pump, theirs) = if number == 0 {
-                    (Pump::splicing(socket, writer), reader)
+                    (Pump::to_pipe(socket, writer), reader)
                 } else {
-                    (Pump::splicing(reader, socket), writer)
+                    (Pump::from_pipe(reader, socket), writer)
                 };
                 streams.pumps[number] = Some(pump);
                 *end = Some(theirs);
@@ -158,8 +147,95 @@ impl Stdio {
 
     /// Whether all that the process wrote is with the host.
     pub fn is_drained(&self) -> bool {
-        self.pumps[1].is_none() && self.pumps[2].is_none()
+        [1, 2].iter().all(|&number| self.pumps[number].is_none() && self.severed[number].is_none())
     }
+
+    /// Whether it is without connections to the host.
+    pub fn is_severed(&self) -> bool {
+        self.severed.iter().any(Option::is_some)
+    }
+
+    /// Closes the connections of outputs, behind what was sent there. What was not sent stays here.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl`.
+    pub fn sever_outputs(&mut self, epoll: &OwnedFd) -> io::Result<()> {
+        self.sever(1, epoll)?;
+        self.sever(2, epoll)
+    }
+
+    /// Takes what is left of the input, whose connection the host has half-closed, and closes it.
+    ///
+    /// # Errors
+    /// When the host has not.
+    pub fn sever_input(&mut self, epoll: &OwnedFd) -> io::Result<()> {
+        if let Some(pump) = &mut self.pumps[0] {
+            pump.take_all()?;
+        }
+        self.sever(0, epoll)
+    }
+
+    fn sever(&mut self, number: usize, epoll: &OwnedFd) -> io::Result<()> {
+        let Some(pump) = self.pumps[number].take() else { return Ok(()) };
+        match pump.waiting() {
+            Waiting::Source => epoll::delete(epoll, pump.source())?,
+            Waiting::Sink => epoll::delete(epoll, pump.sink())?,
+            Waiting::Nothing => {}
+        }
+        self.severed[number] = Some(pump.sever());
+        Ok(())
+    }
+
+    /// Connects again what was severed, and goes on where it was; `token` is as for [`watch`](Self::watch).
+    ///
+    /// # Errors
+    /// When the host refuses a connection.
+    pub fn mend(
+        &mut self,
+        host: &Host,
+        ports: Ports,
+        epoll: &OwnedFd,
+        token: impl Fn(usize) -> u64,
+    ) -> Result<(), Failure> {
+        let mut wanted = [ports.stdin, ports.stdout, ports.stderr];
+        for (port, severed) in wanted.iter_mut().zip(&self.severed) {
+            *port = port.filter(|_| severed.is_some());
+        }
+        for (number, socket) in connect(host, wanted)?.into_iter().enumerate() {
+            let Some((severed, socket)) = self.severed[number].take().zip(socket) else { continue };
+            let pump = severed.mend(socket).and_then(|pump| {
+                let data = EventData::new_u64(token(number));
+                match pump.waiting() {
+                    Waiting::Sink => epoll::add(epoll, pump.sink(), data, EventFlags::OUT)?,
+                    _ => epoll::add(epoll, pump.source(), data, EventFlags::IN)?,
+                }
+                Ok(pump)
+            });
+            let name = NAMES[number].1;
+            let pump =
+                pump.map_err(|error| Failure::internal(format_args!("cannot reopen {name}"), error))?;
+            self.pumps[number] = Some(pump);
+        }
+        Ok(())
+    }
+}
+
+/// Connects streams, by number, to the host's ports.
+fn connect(host: &Host, ports: [Option<u32>; 3]) -> Result<[Option<OwnedFd>; 3], Failure> {
+    let mut sockets = [None, None, None];
+    for (number, port) in ports.iter().enumerate() {
+        if let Some(port) = port {
+            let socket = host.connect(*port).map_err(|error| refused(number, *port, error))?;
+            sockets[number] = Some(socket);
+        }
+    }
+    let (numbers, started): (Vec<usize>, Vec<&OwnedFd>) =
+        sockets.iter().enumerate().filter_map(|(number, s)| Some((number, s.as_ref()?))).unzip();
+    await_connected(&started).map_err(|(place, error)| {
+        let number = numbers[place];
+        refused(number, ports[number].unwrap_or_default(), error)
+    })?;
+    Ok(sockets)
 }
 
 fn pipe_of(owner: Uid) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -58,6 +58,11 @@ impl Task {
         Self { id, container, stdio, pid, pidfd, child, process, namespaces, failure: None, ended: None }
     }
 
+    /// Its number in the guest's PID namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Readable when it has ended.
     pub fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
@@ -137,7 +142,7 @@ impl Task {
 
     /// When to stop waiting for output, if it has ended and there may be more.
     pub fn deadline(&self) -> Option<u64> {
-        self.ended.map(|(_, heard)| heard + LINGER_NS)
+        self.ended.filter(|_| !self.stdio.is_severed()).map(|(_, heard)| heard + LINGER_NS)
     }
 
     /// Whether nothing more is to come of it.
@@ -145,6 +150,7 @@ impl Task {
         let waited = || self.deadline().is_some_and(|deadline| now >= deadline);
         self.ended.is_some()
             && self.child.is_none()
+            && !self.stdio.is_severed()
             && (self.failure.is_some() || self.stdio.is_drained() || waited())
     }
 

@@ -82,6 +82,27 @@ pub struct File {
     pub content: String,
 }
 
+/// What a container is called that goes on as another: its processes find out when they look again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Renaming {
+    /// Host name in its UTS namespace.
+    pub hostname: String,
+    /// Files that the host provided ([`Container::files`]) and that say so, too.
+    pub files: Vec<Rewrite>,
+}
+
+/// New content of a small file, if nobody has changed the old.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// Absolute path in the container.
+    pub path: String,
+    /// Content that it had.
+    pub old: String,
+    /// Content that it gets.
+    pub new: String,
+}
+
 /// Limits of a container's cgroup (version 2); absent means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

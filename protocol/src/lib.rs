@@ -13,7 +13,9 @@ pub mod defaults;
 pub mod frame;
 mod message;
 
-pub use container::{Container, Extent, File, Image, Limits, Mount, Process, Rlimit, Stdio, WindowSize};
+pub use container::{
+    Container, Extent, File, Image, Limits, Mount, Process, Renaming, Rewrite, Rlimit, Stdio, WindowSize,
+};
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};
 
 /// Version of the protocol; a peer refuses one it does not know, naming both versions.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Image, Process, SEED, Stdio, WindowSize};
+use crate::{Container, Image, Process, Renaming, SEED, Stdio, WindowSize};
 
 /// A process as the host numbers it: unique for the life of a VM, never reused.
 pub type ProcessId = u32;
@@ -63,12 +63,27 @@ pub enum HostMessage {
         #[serde(default)]
         image: Option<Image>,
     },
-    /// The first request after a rest: the guest is a copy of another, and some time has passed.
+    /// Rests as for [`Self::Rest`], but with containers that run. Streams are closed at a clean point: what was sent is followed by the
+    /// end of its connection, what was not stays in the guest. The agent answers with [`AgentMessage::Suspending`]; the host then
+    /// half-closes the connections of inputs, and the agent takes what is on its way there. [`AgentMessage::Resting`] follows.
+    Suspend,
+    /// The first request after a rest: the guest may be a copy of another, and some time has passed.
     Wake {
         /// Random bytes that no other copy is given.
         seed: [u8; SEED],
         /// The host's `CLOCK_REALTIME`, in nanoseconds.
         realtime_ns: u64,
+    },
+    /// After a rest with [`Self::Suspend`]: connects the streams of a process again, those that are not over. Answered by
+    /// [`AgentMessage::Reopened`], also when the process has ended.
+    Reopen {
+        /// The process.
+        process_id: ProcessId,
+        /// Where its streams go now.
+        stdio: Stdio,
+        /// What its container is called from now on, if that is something else.
+        #[serde(default)]
+        renaming: Option<Renaming>,
     },
     /// Ends every process, writes everything to the data disk and unmounts it; answered by [`AgentMessage::Stopped`].
     Shutdown,
@@ -96,8 +111,15 @@ pub enum AgentMessage {
         #[serde(default)]
         ready_ns: u64,
     },
-    /// The answer to [`HostMessage::Rest`], the last message of its connection.
+    /// The answer to [`HostMessage::Suspend`]: from here on the end of an input's connection is not the end of the input.
+    Suspending,
+    /// The answer to [`HostMessage::Rest`], and the second to [`HostMessage::Suspend`]: the last message of its connection.
     Resting,
+    /// The answer to [`HostMessage::Reopen`]: a stream that is not connected by now never will be.
+    Reopened {
+        /// The process.
+        process_id: ProcessId,
+    },
     /// The process was executed (`execve` succeeded).
     Started {
         /// The process.

@@ -8,9 +8,9 @@ use std::{
 use hull_protocol::Signal;
 
 use super::{
-    Error, Result, signal, start,
+    Error, Result, signal,
+    start::{self, Beginning},
     state::{Folder, Lock, State, Status, Store},
-    template::Purpose,
 };
 use crate::{
     vm::control::{ClientMessage, KeeperMessage},
@@ -56,12 +56,12 @@ pub fn connect(store: &Store, folder: &Folder) -> Result<Option<Channel>> {
 }
 
 /// The keeper of a container that runs.
-fn connect_running(store: &Store, folder: &Folder) -> Result<Channel> {
+pub(super) fn connect_running(store: &Store, folder: &Folder) -> Result<Channel> {
     connect(store, folder)?.ok_or_else(|| Error::NotRunning(folder.id.clone()))
 }
 
 /// Waits until the keeper has ended; gives the exit code, if it told it.
-fn await_end(channel: &Channel) -> Result<Option<u8>> {
+pub(super) fn await_end(channel: &Channel) -> Result<Option<u8>> {
     let mut told = None;
     loop {
         match channel.receive().map_err(keeper_failed)? {
@@ -162,12 +162,26 @@ fn lock_idle(store: &Store, folder: &Folder) -> Result<Lock> {
     })
 }
 
-/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already. See [`start::start`] for
-/// `template`.
+/// Waits until the container runs, or gives exit code and reason when it cannot be started.
+///
+/// # Errors
+/// When its keeper was killed.
+pub fn await_start(channel: &Channel) -> Result<Result<(), (u8, String)>> {
+    loop {
+        match channel.receive().map_err(keeper_failed)? {
+            Received::Message(KeeperMessage::Started, _) => return Ok(Ok(())),
+            Received::Message(KeeperMessage::Failed { code, message }, _) => return Ok(Err((code, message))),
+            Received::Message(..) | Received::Nothing => {}
+            Received::Closed => return Err(Error::Keeper("was killed; the container is over".to_owned())),
+        }
+    }
+}
+
+/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
 ///
 /// # Errors
 /// When there is no such container.
-pub fn restart(store: &Store, name: &str, tied: bool, template: Option<&Purpose>) -> Result<Option<Channel>> {
+pub fn restart(store: &Store, name: &str, tied: bool, beginning: Beginning<'_>) -> Result<Option<Channel>> {
     let folder = store.find(name)?;
     if folder.state()?.status.needs_keeper() {
         return Ok(None);
@@ -175,5 +189,5 @@ pub fn restart(store: &Store, name: &str, tied: bool, template: Option<&Purpose>
     let lock = lock_idle(store, &folder)?;
     let state = folder.state()?;
     folder.write_state(&State { status: Status::Starting, error: String::new(), ..state })?;
-    start::start(&folder, lock, tied, template).map(Some)
+    start::start(&folder, lock, tied, beginning).map(Some)
 }

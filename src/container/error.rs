@@ -52,6 +52,9 @@ pub enum Error {
     /// A VM for a template did not come up; the text says why.
     #[error("cannot build a template: {0}")]
     Template(String),
+    /// A checkpoint cannot be made or used; the text says which and why.
+    #[error("{0}")]
+    Checkpoint(String),
     /// Somebody killed a process that this needs.
     #[error("{0} was killed")]
     Killed(&'static str),

@@ -5,18 +5,20 @@ use std::{
     fs::File,
     io,
     os::fd::{OwnedFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hull_arch::quirks::Quirks;
 use hull_protocol::Extent;
 
 use super::{
-    ContainerId, Description, Error, Result, disk,
+    ContainerId, Description, Error, Result,
+    checkpoint::Checkpoint,
+    disk,
     machine::{Machine, Parts, machine},
     pool::Pools,
     process, signal,
-    sizing::{Host, boot_limit},
+    sizing::{Host, VmSize, boot_limit},
     state::{Folder, Lock, State, Status, Store},
     template::{Purpose, Template, Templates},
 };
@@ -26,7 +28,7 @@ use crate::{
     vm::{
         control::{KeeperMessage, Timings},
         detached,
-        keeper::{Doors, Ending, Keeper, Limits, Outcome, Record, Task, agent::Agent},
+        keeper::{Doors, Ending, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent},
         launch::{self, Vmm},
         log,
         signals::Signals,
@@ -36,6 +38,10 @@ use crate::{
     vmm::{channel::Channel, monotonic_ns},
 };
 
+/// The disk with the container's writable layer.
+const DISK: &str = "data.img";
+/// What becomes that when the container has gone on from a checkpoint.
+const NEXT_DISK: &str = "data.next";
 /// Seconds from the stop signal to SIGKILL when nobody says.
 const STOP_TIMEOUT: i64 = 10;
 
@@ -52,6 +58,8 @@ pub struct Arguments {
     pub tied: bool,
     /// Its VM may go on from a template.
     pub template: bool,
+    /// It goes on from the checkpoint in this folder.
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// Keeps the container until it has ended.
@@ -64,7 +72,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let (front_end, lock) = inherited
         .map_err(|error| Error::Keeper(format!("is started by `hull run`, not by people: {error}")))?;
     let record = Recorder::open(arguments.id, lock)?;
-    match record.prepare(arguments.tied, arguments.template) {
+    match record.prepare(arguments.tied, arguments.template, arguments.checkpoint.as_deref()) {
         Ok(prepared) => prepared.run(record, front_end, keeper_ns),
         Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
     }
@@ -146,6 +154,7 @@ pub fn take_over(
     tied: bool,
     purpose: &Purpose,
     layers: &[Extent],
+    rootfs: &File,
     disk: &Path,
 ) -> Result<Ready> {
     let keeper_ns = monotonic_ns();
@@ -158,7 +167,8 @@ pub fn take_over(
     if !purpose.serves(&wanted) || path.exists() {
         return Err(Error::Conflict(format!("container {} needs another VM", folder.id)));
     }
-    let task = record.task(layers.to_vec(), true, tied)?;
+    let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
+    let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied)?;
     let log = log::Writer::new(folder.open_log()?);
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
@@ -177,6 +187,17 @@ impl Ready {
         };
         Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(self.record), self.keeper_ns).run();
     }
+}
+
+/// What a container's VM begins with.
+struct Start {
+    size: VmSize,
+    data_disk: File,
+    /// What it goes on from.
+    snapshot: Option<File>,
+    /// The template that this is of.
+    template: Option<Template>,
+    origin: Origin,
 }
 
 /// Writes down what happens to the container.
@@ -208,7 +229,7 @@ impl Recorder {
     }
 
     /// What is to run, in a VM that has the image's layers there.
-    fn task(&self, layers: Vec<Extent>, restored: bool, tied: bool) -> Result<Task> {
+    fn task(&self, layers: Vec<Extent>, rootfs: OwnedFd, origin: Origin, tied: bool) -> Result<Task> {
         let description = &self.description;
         let config = &description.config;
         let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
@@ -225,46 +246,58 @@ impl Recorder {
             stop_signal,
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
             keep_disk: !description.host_config.auto_remove,
-            restored,
+            origin,
+            rootfs: Some(rootfs),
             tied,
         })
     }
 
-    fn prepare(&self, tied: bool, template: bool) -> Result<Prepared> {
-        let (folder, description) = (&self.folder, &self.description);
+    fn prepare(&self, tied: bool, template: bool, checkpoint: Option<&Path>) -> Result<Prepared> {
+        let folder = &self.folder;
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
         let listener = folder.listen().map_err(keeper)?;
         let log = log::Writer::new(folder.open_log()?);
         let console = launch::console().map_err(keeper)?;
         let image = self.image()?;
-        let size = Host::this().vm_size(&description.host_config)?;
-        let purpose =
-            template.then(|| Purpose::of(size, &description.host_config, &description.config.image, &image));
-        let (data_disk, template) = self.data_disk(purpose.as_ref())?;
-        let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
-        let snapshot = snapshot.map_err(keeper)?;
         let layers = image.open_layers()?;
+        let Start { size, data_disk, snapshot, template, origin } =
+            self.start(template, checkpoint, &image)?;
         let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
-        let task = self.task(machine.layers.clone(), template.is_some(), tied)?;
+        let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
+        let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied)?;
         Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 
-    /// The container's data disk, and the template that its VM can go on from. A container that was never started has no disk yet:
-    /// it gets a template's, or an empty one. One that was needs a template that knows nothing of its disk.
-    fn data_disk(&self, purpose: Option<&Purpose>) -> Result<(File, Option<Template>)> {
-        let path = self.folder.file("data.img");
-        let open = || File::options().read(true).write(true).open(&path);
-        match open() {
-            Ok(disk) => {
-                let template = purpose.and_then(|purpose| Templates::open().find(&purpose.any_image()));
-                let template = template.filter(|template| same_length(&disk, &template.data_disk));
-                return Ok((disk, template));
-            }
+    /// What the container's VM begins with. A container that was started before has a data disk of its
+    /// own, and needs a template that knows nothing of it.
+    fn start(&self, template: bool, checkpoint: Option<&Path>, image: &Image) -> Result<Start> {
+        let description = &self.description;
+        let path = self.folder.file(DISK);
+        let open = |path: &Path| File::options().read(true).write(true).open(path);
+        // A keeper was killed that had not come so far.
+        let _ = std::fs::remove_file(self.folder.file(NEXT_DISK));
+        if let Some(path) = checkpoint {
+            let checkpoint = Checkpoint::open(path)?;
+            checkpoint.check(description, image)?;
+            let next = self.folder.file(NEXT_DISK);
+            disk::make(&checkpoint.disk, &next)?;
+            return Ok(Start {
+                size: checkpoint.size(),
+                data_disk: open(&next).map_err(Error::file("cannot open", &next))?,
+                template: None,
+                origin: Origin::Checkpoint { renaming: checkpoint.renaming(description) },
+                snapshot: Some(checkpoint.snapshot),
+            });
+        }
+        let size = Host::this().vm_size(&description.host_config)?;
+        let purpose = Purpose::of(size, &description.host_config, &description.config.image, image);
+        match open(&path) {
+            Ok(data_disk) => return start_again(size, data_disk, template.then_some(&purpose)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
-        let template = purpose.and_then(|purpose| Templates::open().find(purpose));
+        let template = template.then(|| Templates::open().find(&purpose)).flatten();
         match &template {
             Some(template) => template.make_disk(&path)?,
             None => {
@@ -272,7 +305,14 @@ impl Recorder {
                 disk::make(&empty.map_err(Error::missing)?, &path)?;
             }
         }
-        Ok((open().map_err(Error::file("cannot open", &path))?, template))
+        let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
+        Ok(Start {
+            size,
+            data_disk: open(&path).map_err(Error::file("cannot open", &path))?,
+            snapshot: snapshot.map_err(Error::file("cannot use", &path))?,
+            origin: if template.is_some() { Origin::Template } else { Origin::Boot },
+            template,
+        })
     }
 
     /// Nothing of the container has ever run.
@@ -309,6 +349,8 @@ impl Recorder {
 
 impl Record for Recorder {
     fn started(&mut self) {
+        // Only now is what the container had before of no more use.
+        let _ = std::fs::rename(self.folder.file(NEXT_DISK), self.folder.file(DISK));
         if let Some(template) = self.template.take() {
             template.leave_spare();
             // Its only child by now is its VMM.
@@ -347,9 +389,10 @@ impl Record for Recorder {
             }
             if self.is_new() {
                 // Its disk is as good as none, and the template's that it came with.
-                let _ = std::fs::remove_file(self.folder.file("data.img"));
+                let _ = std::fs::remove_file(self.folder.file(DISK));
             }
         }
+        let _ = std::fs::remove_file(self.folder.file(NEXT_DISK));
         match ending {
             Ending::NotStarted { .. } => self.state.status = Status::Created,
             Ending::Exited { oom_killed, .. } => {
@@ -380,6 +423,16 @@ impl Record for Recorder {
         self.write();
         self.refill();
     }
+}
+
+/// What a VM begins with whose container has this data disk already.
+fn start_again(size: VmSize, data_disk: File, purpose: Option<&Purpose>) -> Result<Start> {
+    let template = purpose.and_then(|purpose| Templates::open().find(&purpose.any_image()));
+    let template = template.filter(|template| same_length(&data_disk, &template.data_disk));
+    let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
+    let snapshot = snapshot.map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
+    let origin = if template.is_some() { Origin::Template } else { Origin::Boot };
+    Ok(Start { size, data_disk, snapshot, template, origin })
 }
 
 /// Whether two disks are of the same size, which a guest asks for only once.

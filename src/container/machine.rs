@@ -36,6 +36,8 @@ pub struct Machine {
     pub config: VmmConfig,
     /// Its files.
     pub descriptors: Descriptors,
+    /// The guest rootfs.
+    pub rootfs: File,
     /// Where each layer of the image is on the layer disk, lowest first.
     pub layers: Vec<Extent>,
 }
@@ -78,7 +80,8 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
         },
     };
     let output = descriptors.add(console.as_fd().try_clone_to_owned().map_err(failed)?);
-    let rootfs = descriptors.add(open(assets.rootfs())?);
+    let rootfs_file = open(assets.rootfs())?;
+    let rootfs = descriptors.add(rootfs_file.try_clone().map_err(failed)?);
     let (mut layers, mut extents, mut offset) = (Vec::new(), Vec::new(), 0);
     for file in files {
         let length = file.metadata().map_err(failed)?.len().next_multiple_of(LAYER_ALIGNMENT);
@@ -109,7 +112,7 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
         ],
         profile,
     };
-    Ok(Machine { config, descriptors, layers: extents })
+    Ok(Machine { config, descriptors, rootfs: rootfs_file, layers: extents })
 }
 
 /// Opens `/dev/kvm`.

@@ -5,6 +5,7 @@
 
 pub mod action;
 mod capability;
+pub mod checkpoint;
 mod config;
 mod create;
 mod disk;
@@ -31,4 +32,4 @@ pub use id::{ContainerId, ContainerName};
 pub use inspect::inspect;
 pub use machine::PROFILE_VARIABLE;
 pub use sizing::{Host, Share, VmSize};
-pub use start::start;
+pub use start::{Beginning, start};

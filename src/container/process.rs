@@ -95,7 +95,7 @@ fn tmpfs(path: &str, options: &str) -> Mount {
 }
 
 /// The files that Docker puts over those of the image. There is no network yet but the loopback.
-fn network_files(hostname: &str) -> Vec<File> {
+pub fn network_files(hostname: &str) -> Vec<File> {
     let file = |path: &str, content: String| File { path: path.to_owned(), content };
     vec![
         file("/etc/hostname", format!("{hostname}\n")),

@@ -38,6 +38,13 @@ pub enum ClientMessage {
         /// The new size.
         size: WindowSize,
     },
+    /// Brings the container to rest and writes its VM to the empty file beside the message, see [`crate::vmm::snapshot`]. Answered by
+    /// [`KeeperMessage::Frozen`] or [`KeeperMessage::Refused`].
+    Freeze,
+    /// Lets the VM go on that this front end froze. The end of its connection does, too.
+    Thaw,
+    /// Ends the container whose VM this front end froze.
+    Halt,
 }
 
 /// A stream of a process.
@@ -76,6 +83,16 @@ pub enum KeeperMessage {
         /// What went wrong around it, if anything did.
         error: Option<String>,
     },
+    /// The answer to [`ClientMessage::Freeze`]: the VM is written and stands still. Beside it is the guest rootfs
+    /// that it has.
+    Frozen,
+    /// The other answer: it is not, and goes on.
+    Refused {
+        /// Why; it follows the name of the container and a colon.
+        message: String,
+    },
+    /// To whoever had it stand still: the container goes on.
+    GoesOn,
     /// The VM is gone and the record written; the keeper closes the connection and ends.
     Gone {
         /// When things happened.

@@ -1,6 +1,7 @@
 //! Starts a keeper as a process of its own, which outlives the command that wanted it.
 
 use std::{
+    ffi::OsStr,
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     process::{Command, Stdio},
@@ -14,7 +15,7 @@ use crate::vmm::channel::Channel;
 ///
 /// # Errors
 /// When the process is out of descriptors, or this program cannot be executed again.
-pub fn spawn(verb: &str, name: &str, lock: Lock, options: &[&str]) -> io::Result<Channel> {
+pub fn spawn(verb: &str, name: &str, lock: Lock, options: &[impl AsRef<OsStr>]) -> io::Result<Channel> {
     let (near, far) = Channel::pair()?;
     let far = OwnedFd::from(far);
     // Between here and the spawn nothing else is executed, so nobody else inherits them.

@@ -14,6 +14,8 @@ pub mod log;
 pub mod plain;
 pub mod signals;
 pub mod sparse;
+pub mod sums;
 pub mod timestamp;
 pub mod touched;
+pub mod unfinished;
 pub mod usage;

@@ -1,6 +1,6 @@
 //! `hull internal keeper`.
 
-use std::{os::fd::RawFd, process::ExitCode};
+use std::{os::fd::RawFd, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
@@ -22,13 +22,16 @@ pub struct Keeper {
     /// Its VM may go on from a template.
     #[arg(long)]
     template: bool,
+    /// It goes on from the checkpoint in this folder.
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
 }
 
 impl Keeper {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { id, front_end, lock, tied, template } = self;
-        keeper::run(keeper::Arguments { id, front_end, lock, tied, template })?;
+        let Self { id, front_end, lock, tied, template, checkpoint } = self;
+        keeper::run(keeper::Arguments { id, front_end, lock, tied, template, checkpoint })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,8 +8,10 @@ use super::each::each;
 use crate::container::{Result, state::Store};
 
 mod attach;
+mod checkpoint;
 mod create;
 mod detach;
+mod fork;
 mod inspect;
 mod keeper;
 mod kill;
@@ -38,6 +40,11 @@ pub enum Verb {
     Create(Box<create::Create>),
     /// Start containers that do not run
     Start(start::Start),
+    /// Write running containers down, to go on from there later
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Verb),
+    /// Start copies of a running container from its present state
+    Fork(fork::Fork),
     /// Stop containers
     Stop(stop::Stop),
     /// Send containers a signal
@@ -66,6 +73,8 @@ impl Verb {
             Verb::Run(verb) => verb.run(),
             Verb::Create(verb) => verb.run(),
             Verb::Start(verb) => verb.run(),
+            Verb::Checkpoint(verb) => verb.run(),
+            Verb::Fork(verb) => verb.run(),
             Verb::Stop(verb) => verb.run(),
             Verb::Kill(verb) => verb.run(),
             Verb::Wait(verb) => verb.run(),

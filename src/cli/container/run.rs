@@ -18,16 +18,12 @@ use super::{
 use crate::{
     cli::{image, terminal},
     container::{
-        self, ContainerId, Created, Error, Host, Result,
+        self, Beginning, ContainerId, Created, Error, Host, Result, action,
         state::{Status, Store},
         template::{Purpose, Templates},
     },
     image::Image,
-    vm::control::KeeperMessage,
-    vmm::{
-        channel::{Channel, Received},
-        monotonic_ns,
-    },
+    vmm::monotonic_ns,
 };
 
 /// Run a command in a new container
@@ -87,9 +83,10 @@ impl Run {
             file.write(&folder.id)?;
         }
         let tied = self.options.rm && !self.detach;
-        let channel = container::start(&folder, lock, tied, template.as_ref())?;
+        let beginning = template.as_ref().map_or(Beginning::Boot, Beginning::Template);
+        let channel = container::start(&folder, lock, tied, beginning)?;
         if self.detach {
-            return Ok(match await_start(&channel)? {
+            return Ok(match action::await_start(&channel)? {
                 Ok(()) => {
                     println!("{}", folder.id);
                     ExitCode::SUCCESS
@@ -169,20 +166,6 @@ impl Drop for IdFile {
     fn drop(&mut self) {
         if !self.written {
             let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Waits until the container runs, or gives exit code and reason when it cannot be started.
-pub fn await_start(channel: &Channel) -> Result<Result<(), (u8, String)>> {
-    loop {
-        let received =
-            channel.receive().map_err(|error| Error::Keeper(format!("does not answer: {error}")))?;
-        match received {
-            Received::Message(KeeperMessage::Started, _) => return Ok(Ok(())),
-            Received::Message(KeeperMessage::Failed { code, message }, _) => return Ok(Err((code, message))),
-            Received::Message(..) | Received::Nothing => {}
-            Received::Closed => return Err(Error::Keeper("was killed; the container is over".to_owned())),
         }
     }
 }

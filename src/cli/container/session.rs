@@ -230,7 +230,11 @@ impl<'a> Session<'a> {
                     eprintln!("hull: {error}");
                 }
             }
-            KeeperMessage::Gone { .. } => {}
+            // The others are for whoever asks for them.
+            KeeperMessage::Gone { .. }
+            | KeeperMessage::Frozen
+            | KeeperMessage::Refused { .. }
+            | KeeperMessage::GoesOn => {}
         }
     }
 

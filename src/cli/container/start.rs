@@ -1,6 +1,6 @@
 //! `hull start`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
@@ -8,12 +8,18 @@ use super::{
     detach::DetachKeys,
     for_each,
     options::Attached,
-    run::{await_start, prepare_template},
+    run::prepare_template,
     session::{self, End, Wish},
 };
 use crate::{
-    container::{Description, Error, Host, Result, action, state::Store, template::Purpose},
+    container::{
+        Beginning, Description, Error, Host, Result, action,
+        checkpoint::{Checkpoint, Checkpoints},
+        state::Store,
+        template::Purpose,
+    },
     image,
+    vmm::channel::Channel,
 };
 
 /// Start containers that do not run
@@ -28,6 +34,15 @@ pub struct Start {
     /// Keys that leave the container
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: DetachKeys,
+    /// Go on from this checkpoint
+    #[arg(long)]
+    checkpoint: Option<String>,
+    /// Folder of the checkpoint, instead of the container's own
+    #[arg(long, value_name = "DIR", requires = "checkpoint")]
+    checkpoint_dir: Option<PathBuf>,
+    /// Read all of the checkpoint first, and refuse one that is damaged
+    #[arg(long, requires = "checkpoint")]
+    verify: bool,
     /// The containers
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -42,12 +57,45 @@ impl Start {
             };
             return Ok(self.attached(container)?);
         }
+        if self.checkpoint.is_some() {
+            let [container] = self.containers.as_slice() else {
+                anyhow::bail!("you cannot restore multiple containers at once");
+            };
+            let store = Store::open()?;
+            self.begin(&store, container)?.map_or(Ok(()), |channel| await_start(&channel))?;
+            // Docker says nothing here.
+            return Ok(ExitCode::SUCCESS);
+        }
         for_each(&self.containers, |store, container| {
-            let template = prepare(store, container)?;
-            if let Some(channel) = action::restart(store, container, false, template.as_ref())? {
-                await_start(&channel)?.map_err(|(_, message)| Error::Conflict(message))?;
-            }
+            self.begin(store, container)?.map_or(Ok(()), |channel| await_start(&channel))?;
             Ok(container.to_owned())
+        })
+    }
+
+    /// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
+    fn begin(&self, store: &Store, container: &str) -> Result<Option<Channel>> {
+        let Some(name) = &self.checkpoint else {
+            let template = prepare(store, container)?;
+            let beginning = template.as_ref().map_or(Beginning::Boot, Beginning::Template);
+            return action::restart(store, container, false, beginning);
+        };
+        let folder = store.find(container)?;
+        let path = Checkpoints::of(&folder, container, self.checkpoint_dir.as_deref())?.find(name)?;
+        // The keeper looks again, but when it is refused there the container's record says so.
+        let checkpoint = Checkpoint::open(&path)?;
+        let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
+        if let Some(image) = image::Store::open()?.find(&description.image.to_string())? {
+            checkpoint.check(&description, &image)?;
+        }
+        if self.verify {
+            checkpoint.verify()?;
+        }
+        let beginning = Beginning::Checkpoint(&path);
+        let channel = action::restart(store, container, false, beginning)?;
+        channel.map(Some).ok_or_else(|| {
+            Error::Conflict(format!(
+                "container {container} is running: stop it, to have it go on from a checkpoint"
+            ))
         })
     }
 
@@ -55,8 +103,7 @@ impl Start {
         let store = Store::open()?;
         let folder = store.find(container)?;
         let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
-        let template = prepare(&store, container)?;
-        let channel = match action::restart(&store, container, false, template.as_ref())? {
+        let channel = match self.begin(&store, container)? {
             Some(channel) => channel,
             None => action::connect(&store, &folder)?.ok_or_else(|| Error::NotRunning(folder.id.clone()))?,
         };
@@ -72,6 +119,11 @@ impl Start {
             End::Detached => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Waits until it runs.
+fn await_start(channel: &Channel) -> Result<()> {
+    action::await_start(channel)?.map_err(|(_, message)| Error::Conflict(message))
 }
 
 /// Builds the template for a container, and gives what it is for. One that was started before has a disk of its own, and needs a

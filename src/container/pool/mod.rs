@@ -322,7 +322,10 @@ fn end(folder: &Path) -> Result<()> {
         match Lock::take(&path, false) {
             Ok(None) => thread::sleep(PAUSE),
             // Its keeper removed the folder, or was killed.
-            Ok(Some(_lock)) => return Ok(drop(fs::remove_dir_all(folder))),
+            Ok(Some(_lock)) => {
+                let _ = fs::remove_dir_all(folder);
+                return Ok(());
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::file("cannot lock", &path)(error)),
         }

@@ -84,6 +84,8 @@ struct Waiting {
     folder: PathBuf,
     purpose: Purpose,
     layers: Vec<Extent>,
+    /// The guest rootfs.
+    rootfs: File,
     vmm: Vmm,
     agent: Option<Agent>,
     /// Where containers ask for the VM: from when its agent was greeted, which is all that can be done in advance.
@@ -131,6 +133,7 @@ impl Waiting {
             folder,
             purpose,
             layers: machine.layers,
+            rootfs: machine.rootfs,
             vmm,
             agent: None,
             listener: None,
@@ -281,7 +284,8 @@ impl Waiting {
     /// Makes this VM a container's, if it fits.
     fn give(&self, container: ContainerId, lock: Lock, tied: bool) -> Result<Ready> {
         let disk = self.folder.join("data.img");
-        let ready = keeper::take_over(container, lock, tied, &self.purpose, &self.layers, &disk)?;
+        let ready =
+            keeper::take_over(container, lock, tied, &self.purpose, &self.layers, &self.rootfs, &disk)?;
         folder::stop_listening(&self.folder);
         Ok(ready)
     }

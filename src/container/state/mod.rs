@@ -12,6 +12,7 @@
 //!     ctl                         the keeper's socket
 //!     log, console                output of the container, and the last words of a guest that failed
 //!     data.img                    the disk with the writable layer
+//!     checkpoints/                see [`super::checkpoint`]
 //! ```
 //! Files are replaced whole, by renaming. A container whose state says that it runs and whose lock is free was
 //! killed: whoever sees it first writes that down.
@@ -24,4 +25,4 @@ mod store;
 pub use folder::{Folder, Lock};
 pub use journal::{Event, Journal};
 pub use status::{State, Status};
-pub use store::Store;
+pub use store::{Claim, Store};

@@ -3,13 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use hull_protocol::{
-    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, Stdio, VERSION,
+    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, VERSION,
 };
 use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
-    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Output, PROCESS, Stage, agent,
-    outcome::printable, poll::Source,
+    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Origin, Output, PROCESS, Stage,
+    agent, outcome::printable, poll::Source,
 };
 use crate::{
     vm::{
@@ -27,7 +27,7 @@ use crate::{
 const MAX_CLIENTS: usize = 64;
 
 /// The host's port of a stream.
-fn port(stream: Stream) -> u32 {
+pub(super) fn port(stream: Stream) -> u32 {
     FIRST_STREAM_PORT + stream as u32
 }
 
@@ -82,7 +82,7 @@ impl Keeper {
             VmmMessage::Running { started_ns, first_run_ns } => {
                 self.timings.vmm_ns = started_ns;
                 self.timings.first_run_ns = first_run_ns;
-                if self.task.restored {
+                if self.task.origin != Origin::Boot {
                     self.call_agent();
                 }
             }
@@ -93,14 +93,13 @@ impl Keeper {
                     self.connected(port, connection);
                 }
             }
-            // Nobody here asked for one.
-            VmmMessage::Snapshot { .. } => {}
+            VmmMessage::Snapshot { error } => self.frozen(error),
             VmmMessage::Exit(reason) => self.exit_reason = Some(reason),
         }
     }
 
     /// Connects to the agent of a VM that was not booted.
-    fn call_agent(&mut self) {
+    pub(super) fn call_agent(&mut self) {
         match agent::call(&self.vmm.control) {
             Ok(agent) => self.agent = Some(agent),
             Err(error) => self.fail(&format!("cannot connect to the agent: {error}")),
@@ -109,7 +108,7 @@ impl Keeper {
 
     /// The guest connected to a port. What nobody waits for is closed.
     fn connected(&mut self, to: u32, connection: OwnedFd) {
-        let streams = matches!(self.stage, Stage::Starting | Stage::Running);
+        let streams = matches!(self.stage, Stage::Starting | Stage::Running | Stage::Resting);
         match to {
             AGENT_PORT if self.stage == Stage::Booting && self.agent.is_none() => {
                 self.agent = Some(Agent::new(connection));
@@ -142,6 +141,11 @@ impl Keeper {
         loop {
             let Some(agent) = &mut self.agent else { return };
             match agent.next() {
+                Ok(Some(AgentMessage::Resting)) if self.stage == Stage::Resting => {
+                    // The last message of its connection.
+                    self.agent = None;
+                    return self.agent_rests();
+                }
                 Ok(Some(message)) => self.hear_agent(message),
                 Ok(None) => break,
                 Err(error) => {
@@ -169,7 +173,7 @@ impl Keeper {
 
     fn hear_agent(&mut self, message: AgentMessage) {
         match (message, self.stage) {
-            (AgentMessage::Hello { version, .. }, Stage::Booting) if version != VERSION => self.fail(&format!(
+            (AgentMessage::Hello { version, .. }, Stage::Booting | Stage::Resting) if version != VERSION => self.fail(&format!(
                 "the guest's agent speaks version {version} of the protocol and this hull version {VERSION}: \
                  install a hull and a guest rootfs of the same release"
             )),
@@ -179,12 +183,21 @@ impl Keeper {
                 self.greet();
                 self.start();
             }
+            (AgentMessage::Hello { .. }, Stage::Resting) if self.is_returning() => {
+                self.greet_again();
+            }
+            (AgentMessage::Suspending, Stage::Resting) => self.agent_suspends(),
+            (AgentMessage::Reopened { process_id: PROCESS }, Stage::Resting) if self.is_returning() => {
+                self.reopened();
+            }
+            (AgentMessage::Reopened { process_id: PROCESS }, Stage::Starting)
+                if matches!(self.task.origin, Origin::Checkpoint { .. }) =>
+            {
+                self.reopened();
+            }
             (AgentMessage::Started { process_id: PROCESS, .. }, Stage::Starting) => {
-                self.timings.started_ns = monotonic_ns();
-                self.started = true;
                 self.enter(Stage::Running);
-                self.record.started();
-                self.clients.iter().for_each(|client| client.tell(&KeeperMessage::Started));
+                self.mark_started();
             }
             (AgentMessage::Failed { process_id: PROCESS, kind, message }, Stage::Starting) => {
                 self.ending.get_or_insert(Ending::from_failure(kind, &message));
@@ -193,9 +206,12 @@ impl Keeper {
             (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Running) => {
                 self.exited(status, oom_killed);
             }
-            (AgentMessage::Memory { wanted }, Stage::Starting | Stage::Running) => self.give_memory(wanted),
+            (AgentMessage::Memory { wanted }, Stage::Starting | Stage::Running | Stage::Resting) => self.give_memory(wanted),
+            (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Resting) => {
+                self.exited_at_rest(status, oom_killed);
+            }
             (AgentMessage::Stopped { .. }, Stage::Closing) => self.end_vm(),
-            (AgentMessage::Stopped { reason }, Stage::Booting | Stage::Starting | Stage::Running) => {
+            (AgentMessage::Stopped { reason }, stage) if stage < Stage::Draining => {
                 self.farewell = Some(printable(reason.as_bytes()));
                 self.deadline = Some((Instant::now() + self.limits.exit, Due::Exit));
             }
@@ -221,40 +237,48 @@ impl Keeper {
     /// The agent is up.
     fn greet(&mut self) {
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
-        if self.task.restored {
-            self.wake();
+        if self.task.origin != Origin::Boot {
+            self.wake_agent();
         }
     }
 
-    /// Gives a copy of a guest what it is to have of its own, and the time.
-    pub(super) fn wake(&mut self) {
+    /// Gives a guest that may be a copy what it is to have of its own.
+    pub(super) fn wake_agent(&mut self) {
         match agent::wake() {
             Ok(wake) => self.tell_agent(&wake),
             Err(error) => self.fail(&format!("the host gives no random bytes: {error}")),
         }
     }
 
-    /// Tells the agent what to run.
+    /// Tells the agent what to run, or with whom what runs is to speak.
     pub(super) fn start(&mut self) {
         if self.ending.is_some() {
             return;
         }
         self.timings.hello_ns = monotonic_ns();
-        let stdio = Stdio {
-            stdin: self.task.stdin.then_some(port(Stream::Stdin)),
-            stdout: Some(port(Stream::Stdout)),
-            stderr: (self.outputs.len() > 1).then_some(port(Stream::Stderr)),
-        };
+        if let Origin::Checkpoint { renaming } = &mut self.task.origin {
+            let renaming = renaming.take();
+            self.enter(Stage::Starting);
+            return self.reopen(renaming);
+        }
         let container = Box::new(std::mem::take(&mut self.task.container));
         // The terminal stays: it says that there is one.
         let terminal = self.task.process.terminal;
         let process = Box::new(std::mem::take(&mut self.task.process));
         self.task.process.terminal = terminal;
         self.enter(Stage::Starting);
-        self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
+        self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio: self.stdio() });
     }
 
-    fn exited(&mut self, status: ExitStatus, oom_killed: bool) {
+    /// The process runs, for the first time that anybody here knows of.
+    pub(super) fn mark_started(&mut self) {
+        self.timings.started_ns = monotonic_ns();
+        self.started = true;
+        self.record.started();
+        self.clients.iter().for_each(|client| client.tell(&KeeperMessage::Started));
+    }
+
+    pub(super) fn exited(&mut self, status: ExitStatus, oom_killed: bool) {
         self.timings.exited_ns = monotonic_ns();
         let error = self.log_error.take();
         self.ending.get_or_insert(Ending::Exited { code: status.code(), oom_killed, error });
@@ -341,10 +365,23 @@ impl Keeper {
                     return;
                 }
                 self.task.process.terminal = Some(size);
-                if matches!(self.stage, Stage::Starting | Stage::Running) {
-                    self.tell_agent(&HostMessage::Resize { process_id: PROCESS, size });
+                let resize = HostMessage::Resize { process_id: PROCESS, size };
+                match self.stage {
+                    Stage::Starting | Stage::Running | Stage::Resting => self.tell_agent_at_last(resize),
+                    // It is made in this size, unless it is there already.
+                    Stage::Booting if matches!(self.task.origin, Origin::Checkpoint { .. }) => {
+                        self.held.push(resize);
+                    }
+                    _ => {}
                 }
             }
+            ClientMessage::Freeze => match descriptor {
+                Some(file) => self.freeze(id, file),
+                None => self.lose(id),
+            },
+            ClientMessage::Thaw if self.is_frozen_by(id) => self.thaw(),
+            ClientMessage::Halt if self.is_frozen_by(id) => self.halt(),
+            ClientMessage::Thaw | ClientMessage::Halt => {}
         }
     }
 
@@ -367,6 +404,7 @@ impl Keeper {
             client.restore_terminal();
         }
         self.clients.retain(|client| client.id != id);
+        self.lose_rest(id);
         if self.tied == Some(id) {
             self.tied = None;
             self.ending.get_or_insert(Ending::Broken {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[path = "world_test.rs"]
-mod world;
+pub mod world;
 
 use world::{PATIENCE, Plan};
 

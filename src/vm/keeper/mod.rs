@@ -8,6 +8,7 @@
 //! Booting ─ hello ─▶ Starting ─ started ─▶ Running ─ exited ─▶ Draining ─▶ Closing ─ stopped ─▶ Ending ─▶ Gone
 //!    └──────────────────┴─ anything wrong, or a signal ─┴────────────────────────┴───────────────▲
 //! ```
+//! From Running it goes to *Resting* and back while a checkpoint is made, see [`rest`].
 //! *Draining* delivers the last output, *Closing* lets the agent write the data disk (skipped when nobody wants it
 //! any more), *Ending* waits for the VMM.
 
@@ -16,6 +17,7 @@ mod client;
 mod events;
 pub mod outcome;
 mod poll;
+mod rest;
 mod streams;
 
 use std::{
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hull_protocol::{Container, Process, Signal};
+use hull_protocol::{Container, HostMessage, Process, Renaming, Signal};
 
 pub use client::ClientId;
 pub use outcome::{Ending, Outcome, Record};
@@ -32,6 +34,7 @@ use self::{
     agent::Agent,
     client::Client,
     outcome::Tail,
+    rest::Rest,
     streams::{CHUNK, Input, Output},
 };
 use super::{
@@ -72,10 +75,26 @@ pub struct Task {
     pub stop_timeout: i64,
     /// The data disk is wanted afterwards.
     pub keep_disk: bool,
-    /// The VM goes on from a snapshot: its agent is there and waits to be called.
-    pub restored: bool,
+    /// How its VM begins.
+    pub origin: Origin,
+    /// The guest rootfs that it has, for whoever writes the VM down.
+    pub rootfs: Option<OwnedFd>,
     /// Ends with its first front end.
     pub tied: bool,
+}
+
+/// How a VM begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It boots; the agent connects when it is up.
+    Boot,
+    /// From a snapshot in which nothing runs: the agent waits to be called and told what to run.
+    Template,
+    /// From a snapshot in which the process runs: the agent waits to be called.
+    Checkpoint {
+        /// What the container is called from now on, if that is something else than in the snapshot.
+        renaming: Option<Renaming>,
+    },
 }
 
 /// How long the keeper waits for others.
@@ -129,6 +148,7 @@ enum Stage {
     Booting,
     Starting,
     Running,
+    Resting,
     Draining,
     Closing,
     Ending,
@@ -140,6 +160,7 @@ enum Stage {
 enum Due {
     Hello,
     Start,
+    Rest,
     Drain,
     Shutdown,
     /// The VMM is to exit, since it was asked or the agent is lost.
@@ -166,6 +187,10 @@ pub struct Keeper {
     exit_reason: Option<ExitReason>,
     agent: Option<Agent>,
     stage: Stage,
+    /// In [`Stage::Resting`].
+    rest: Option<Rest>,
+    /// What the agent is told when it is back from a rest.
+    held: Vec<HostMessage>,
     deadline: Option<(Instant, Due)>,
     escalation: Option<(Instant, Escalation)>,
     input: Input,
@@ -218,6 +243,8 @@ impl Keeper {
             exit_reason: None,
             agent: doors.agent,
             stage: Stage::Booting,
+            rest: None,
+            held: Vec::new(),
             deadline: None,
             escalation: None,
             outputs,
@@ -252,7 +279,7 @@ impl Keeper {
         let mut buffer = vec![0; CHUNK];
         if self.agent.is_some() {
             // The clock that it was given then may have been set since.
-            self.wake();
+            self.wake_agent();
             self.start();
         }
         while self.stage != Stage::Gone || !self.outputs.iter().all(Output::is_done) {
@@ -280,6 +307,7 @@ impl Keeper {
         let (limit, due) = match stage {
             Stage::Booting => (self.limits.boot, Due::Hello),
             Stage::Starting => (self.limits.start, Due::Start),
+            Stage::Resting => (self.limits.start, Due::Rest),
             Stage::Draining | Stage::Gone => (self.limits.drain, Due::Drain),
             Stage::Closing => (self.limits.shutdown, Due::Shutdown),
             Stage::Ending => (self.limits.exit, Due::Exit),
@@ -327,6 +355,7 @@ impl Keeper {
                 "the agent did not start the process within {} s",
                 seconds(self.limits.start)
             )),
+            Due::Rest => self.rest_overdue(),
             Due::Drain => {
                 self.note("the last of the output did not arrive in time");
                 self.drained();
@@ -355,7 +384,7 @@ impl Keeper {
             }
             Escalation::EndVm => {
                 self.escalation = None;
-                if self.stage <= Stage::Running {
+                if self.stage < Stage::Draining {
                     self.ending.get_or_insert(Ending::Exited {
                         code: 128 + KILL,
                         oom_killed: false,
@@ -386,9 +415,9 @@ impl Keeper {
                 });
                 self.end_vm();
             }
-            Stage::Running => {
+            Stage::Running | Stage::Resting => {
                 self.record.signalled(signal);
-                self.tell_agent(&hull_protocol::HostMessage::Signal { process_id: PROCESS, signal });
+                self.tell_agent_at_last(HostMessage::Signal { process_id: PROCESS, signal });
             }
             _ => {}
         }
@@ -397,7 +426,8 @@ impl Keeper {
     /// Asks the process to end.
     fn stop(&mut self, signal: Option<Signal>, timeout: Option<i64>) {
         let timeout = timeout.unwrap_or(self.task.stop_timeout);
-        if !self.stopping && self.stage == Stage::Running {
+        let up = matches!(self.stage, Stage::Running | Stage::Resting);
+        if !self.stopping && up {
             self.stopping = true;
             self.record.stopping();
         }
@@ -410,7 +440,7 @@ impl Keeper {
             _ => self.signal(signal.unwrap_or(self.task.stop_signal)),
         }
         if let Ok(seconds) = u64::try_from(timeout)
-            && self.stage == Stage::Running
+            && up
         {
             self.escalation = Some((Instant::now() + Duration::from_secs(seconds), Escalation::Kill));
         }
@@ -430,7 +460,7 @@ impl Keeper {
         self.announce();
         if self.task.keep_disk && self.agent.is_some() {
             self.enter(Stage::Closing);
-            self.tell_agent(&hull_protocol::HostMessage::Shutdown);
+            self.tell_agent(&HostMessage::Shutdown);
         } else {
             self.end_vm();
         }
@@ -500,7 +530,7 @@ impl Keeper {
         self.killed = killed && !self.gave_up;
         match self.stage {
             Stage::Closing => self.note(&format!("the writable layer was not written to its end: {error}")),
-            Stage::Booting | Stage::Starting | Stage::Running if killed => {
+            Stage::Booting | Stage::Starting | Stage::Running | Stage::Resting if killed => {
                 let code = if self.started { 128 + KILL } else { 125 };
                 self.fail(&error);
                 if let Some(Ending::Broken { code: recorded, .. }) = &mut self.ending {
@@ -525,3 +555,7 @@ fn ends_a_process(signal: Signal) -> bool {
 #[cfg(test)]
 #[path = "keeper_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rest_test.rs"]
+mod rest_tests;

@@ -31,6 +31,10 @@ struct Sink {
 pub struct Output {
     stream: Stream,
     connection: Connection,
+    /// The end of this connection is not the end of the stream: the guest goes to rest.
+    resting: bool,
+    /// The connection to read when this one has ended: the guest is back from its rest.
+    next: Option<OwnedFd>,
     sinks: Vec<Sink>,
 }
 
@@ -48,14 +52,21 @@ enum Connection {
 impl Output {
     /// A stream that the guest will connect.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, connection: Connection::Awaited, sinks: Vec::new() }
+        Self { stream, connection: Connection::Awaited, resting: false, next: None, sinks: Vec::new() }
     }
 
-    /// The guest connected the stream. A second connection is refused.
+    /// The guest connected the stream. A second connection is refused, unless the guest was to close the first.
     pub fn connect(&mut self, connection: OwnedFd) {
-        if matches!(self.connection, Connection::Awaited) {
-            self.connection = Connection::Open(connection);
+        match self.connection {
+            Connection::Awaited => self.connection = Connection::Open(connection),
+            Connection::Open(_) if self.resting && self.next.is_none() => self.next = Some(connection),
+            _ => {}
         }
+    }
+
+    /// The guest goes to rest: it will close the connection, and make another when it is back.
+    pub fn rest(&mut self) {
+        self.resting = matches!(self.connection, Connection::Open(_));
     }
 
     /// Shows the stream to a front end from now on.
@@ -98,7 +109,11 @@ impl Output {
         let Connection::Open(connection) = &self.connection else { return Ok(()) };
         let Some(count) = read(connection.as_fd(), buffer) else { return Ok(()) };
         if count == 0 {
-            self.close();
+            match (std::mem::take(&mut self.resting), self.next.take()) {
+                (_, Some(next)) => self.connection = Connection::Open(next),
+                (true, None) => self.connection = Connection::Awaited,
+                (false, None) => self.close(),
+            }
             return Ok(());
         }
         let bytes = &buffer[..count];
@@ -122,8 +137,9 @@ impl Output {
         self.sinks.retain(|sink| !sink.backlog.is_empty());
     }
 
-    /// The process has ended: what is not connected by now never will be.
+    /// The process has ended, or the guest is back: what is not connected by now never will be.
     pub fn expect_no_connection(&mut self) {
+        self.resting &= self.next.is_some();
         if matches!(self.connection, Connection::Awaited) {
             self.close();
         }
@@ -145,20 +161,39 @@ pub struct Input {
     once: bool,
     /// No more will come.
     ended: bool,
+    /// The guest goes to rest: nothing more is sent on this connection.
+    resting: bool,
+    /// The connection before the rest, until the guest has closed it too.
+    _last: Option<OwnedFd>,
 }
 
 impl Input {
     /// `None` is a process without input. With `once` the end of the first front end's input is the end.
     pub fn new(wanted: bool, once: bool) -> Self {
         let connection = if wanted { Connection::Awaited } else { Connection::Closed };
-        Self { connection, sources: Vec::new(), backlog: Backlog::default(), once, ended: false }
+        let (sources, backlog) = (Vec::new(), Backlog::default());
+        Self { connection, sources, backlog, once, ended: false, resting: false, _last: None }
     }
 
     /// The guest connected the stream. A second connection is refused.
     pub fn connect(&mut self, connection: OwnedFd) {
         if matches!(self.connection, Connection::Awaited) {
             self.connection = Connection::Open(connection);
+            (self.resting, self._last) = (false, None);
             self.finish();
+        }
+    }
+
+    /// The guest goes to rest: what it is about to be sent is, then the connection ends. It makes another when it is back.
+    pub fn rest(&mut self) {
+        self.resting = true;
+        self.finish();
+    }
+
+    /// The guest is back: what is not connected by now never will be.
+    pub fn expect_no_connection(&mut self) {
+        if matches!(self.connection, Connection::Awaited) {
+            self.close();
         }
     }
 
@@ -176,7 +211,8 @@ impl Input {
 
     /// The pipes to read from, when the guest took what was read before.
     pub fn readable(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>)> {
-        let ready = matches!(self.connection, Connection::Open(_)) && self.backlog.is_empty();
+        let open = matches!(self.connection, Connection::Open(_)) && !self.resting;
+        let ready = open && self.backlog.is_empty();
         self.sources.iter().filter(move |_| ready).map(|(client, pipe)| (*client, pipe.as_fd()))
     }
 
@@ -224,11 +260,16 @@ impl Input {
     /// Passes the end of the input on, once everything before it is written.
     fn finish(&mut self) {
         if let Connection::Open(connection) = &self.connection
-            && self.ended
+            && (self.ended || self.resting)
             && self.backlog.is_empty()
         {
-            // Half of it only: the guest's half ends when the process closes its input.
+            // Half of it only: the guest's half ends when the process closes its input, or at once when the guest rests.
             let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Write);
+            if self.resting
+                && let Connection::Open(last) = std::mem::replace(&mut self.connection, Connection::Awaited)
+            {
+                self._last = Some(last);
+            }
         }
     }
 }

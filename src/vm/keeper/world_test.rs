@@ -21,7 +21,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use crate::{
     vm::{
         control::{ClientMessage, KeeperMessage, Stream},
-        keeper::{Doors, Keeper, Limits, Outcome, PROCESS, Record, Task},
+        keeper::{Doors, Keeper, Limits, Origin, Outcome, PROCESS, Record, Task},
         launch::{self, Exit, Process as VmmProcess, Vmm},
         log,
     },
@@ -112,7 +112,8 @@ impl Plan {
                 stop_signal: 15,
                 stop_timeout: 10,
                 keep_disk: false,
-                restored: false,
+                origin: Origin::Boot,
+                rootfs: Some(File::open("/dev/null").unwrap().into()),
                 tied: false,
             },
             limits: Limits {

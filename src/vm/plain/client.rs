@@ -38,7 +38,7 @@ pub struct Frozen<'a> {
 pub fn start(claim: Claim, description: &Description, tied: bool) -> anyhow::Result<Keeper> {
     claim.folder.write_description(description)?;
     let name = claim.folder.name.clone();
-    let options: &[_] = if tied { &["--tied"] } else { &[] };
+    let options: &[&str] = if tied { &["--tied"] } else { &[] };
     let spawned = detached::spawn("vm-keeper", name.as_str(), claim.finish()?, options);
     let keeper = Keeper { channel: spawned.context("cannot start the VM's keeper")? };
     match keeper.receive()? {

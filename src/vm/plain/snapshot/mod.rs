@@ -21,7 +21,6 @@
 //! otherwise maps and clones: a flipped bit there is one in the guest's own memory or disk, and cannot reach further.
 
 mod restore;
-mod sums;
 mod take;
 
 use std::{
@@ -33,7 +32,6 @@ use std::{
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use restore::{Changes, restore};
 pub use take::{How, take};
@@ -42,7 +40,10 @@ use super::Stamp;
 use crate::{
     config::{Name, VmFile},
     folders,
-    vm::folder::{self, Lock},
+    vm::{
+        folder, sums,
+        unfinished::{self, Unfinished},
+    },
     vmm::{MAX_FILES, snapshot},
 };
 
@@ -50,11 +51,6 @@ use crate::{
 const VERSION: u32 = 2;
 /// The file with memory and state.
 const VM: &str = "vm";
-/// An `about` over this many bytes is none.
-const MAX_ABOUT: u64 = 1 << 20;
-
-/// Of an `about` that is none.
-const DAMAGED: &str = "it is damaged; remove it, and take it again";
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -245,27 +241,9 @@ impl Snapshots {
             "snapshot {name} cannot be removed: {above} has only what differs from it; remove that first, or use --force and \
              lose it"
         );
-        self.sweep();
-        // Nothing of it is seen under its name when only a part is left.
-        let going = self.unfinished(name);
-        let removed = fs::rename(&path, &going).and_then(|()| fs::remove_dir_all(&going));
-        removed.with_context(|| format!("cannot remove {}", path.display()))
-    }
-
-    /// Removes what commands have left that were killed. The folder is locked.
-    fn sweep(&self) {
-        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b".new-")
-                && let Ok(folder) = File::open(entry.path())
-                && let Ok(Some(_lock)) = Lock::on(folder.into(), false)
-            {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    fn unfinished(&self, name: &Name) -> PathBuf {
-        self.root.join(format!(".new-{name}"))
+        unfinished::sweep(&self.root);
+        unfinished::remove(&self.root, name.as_str())
+            .with_context(|| format!("cannot remove {}", path.display()))
     }
 
     /// Makes the folder of a snapshot that is being taken.
@@ -278,18 +256,13 @@ impl Snapshots {
             !self.root.join(name.as_str()).exists(),
             "there is a snapshot {name} already; choose another name, or remove it (`hull vm snapshots rm {name}`)"
         );
-        self.sweep();
-        let path = self.unfinished(name);
-        match folders::make_private(&path) {
-            Ok(()) => {}
+        unfinished::sweep(&self.root);
+        match Unfinished::begin(&self.root, name.as_str()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 anyhow::bail!("another command takes a snapshot {name} at this moment; choose another name")
             }
-            Err(error) => return Err(error).with_context(failed),
+            begun => begun.with_context(failed),
         }
-        let folder = File::open(&path).with_context(failed)?;
-        let lock = Lock::on(folder.into(), false).with_context(failed)?;
-        Ok(Unfinished { path, finished: self.root.join(name.as_str()), _lock: lock })
     }
 
     /// Gives it its name. From here on it is whole, also after a power failure.
@@ -304,57 +277,15 @@ impl Snapshots {
 
     /// A name for a snapshot of this VM that nobody has.
     fn free_name(&self, vm: &Name) -> Name {
-        let free = |name: &Name| !self.root.join(name.as_str()).exists() && !self.unfinished(name).exists();
+        let free = |name: &Name| {
+            !self.root.join(name.as_str()).exists() && !unfinished::place(&self.root, name.as_str()).exists()
+        };
         let names = (1u64..).map(|number| {
             let suffix = format!("-{number}");
             let kept: String = vm.as_str().chars().take(64 - suffix.len()).collect();
             Name::near(&(kept + &suffix))
         });
         names.into_iter().find(free).unwrap_or_else(|| vm.clone())
-    }
-}
-
-/// The folder of a snapshot that is being taken; removed when dropped before it is [finished](Self::finish).
-struct Unfinished {
-    path: PathBuf,
-    finished: PathBuf,
-    _lock: Option<Lock>,
-}
-
-impl Unfinished {
-    /// Makes an empty file.
-    fn create(&self, name: &str) -> anyhow::Result<File> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let path = self.path.join(name);
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        file.with_context(|| format!("cannot make {}", path.display()))
-    }
-
-    /// Writes what it is, and waits until all of it is on the disk.
-    fn write(&self, about: &About) -> anyhow::Result<()> {
-        let write = || -> std::io::Result<()> {
-            let path = self.path.join("about");
-            fs::write(&path, seal(&serde_json::to_string(about)?))?;
-            for entry in fs::read_dir(&self.path)? {
-                File::open(entry?.path())?.sync_all()?;
-            }
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", self.finished.display()))
-    }
-
-    /// Gives it its name.
-    fn publish(self) -> anyhow::Result<()> {
-        let folder = self.finished.parent().unwrap_or(Path::new("/"));
-        let renamed = fs::rename(&self.path, &self.finished).and_then(|()| File::open(folder)?.sync_all());
-        renamed.with_context(|| format!("cannot write {}", self.finished.display()))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Once it is finished there is nothing of this name.
-        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -403,47 +334,11 @@ impl Snapshot {
     }
 }
 
-/// The text and its checksum.
-fn seal(text: &str) -> String {
-    format!("{text}\n{}\n", hex::encode(Sha256::digest(text)))
-}
-
-/// What was [sealed](seal).
-fn unseal(sealed: &[u8]) -> Option<&[u8]> {
-    let text = sealed.strip_suffix(b"\n")?;
-    let (text, sum) = text.split_at(text.iter().rposition(|byte| *byte == b'\n')?);
-    (hex::encode(Sha256::digest(text)).as_bytes() == &sum[1..]).then_some(text)
-}
-
 fn read_about(folder: &Path) -> anyhow::Result<About> {
-    let path = folder.join("about");
-    let failed = || format!("cannot read {}", path.display());
-    let length = fs::metadata(&path).with_context(failed)?.len();
-    anyhow::ensure!(length <= MAX_ABOUT, DAMAGED);
-    About::parse(unseal(&fs::read(&path).with_context(failed)?).context(DAMAGED)?)
-}
-
-impl About {
-    /// Reads what is known of a snapshot, without the checksum.
-    ///
-    /// # Errors
-    /// When it is of another version, or of a VM that cannot be.
-    pub fn parse(text: &[u8]) -> anyhow::Result<Self> {
-        /// What every version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let Versioned { version } = serde_json::from_slice(text).context(DAMAGED)?;
-        anyhow::ensure!(
-            version == VERSION,
-            "it is of format {version}, this hull knows {VERSION}; use the hull that took it, or take it again"
-        );
-        let about: Self = serde_json::from_slice(text).context(DAMAGED)?;
-        let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
-        anyhow::ensure!(fits, DAMAGED);
-        Ok(about)
-    }
+    let about: About = unfinished::about(folder, VERSION)?;
+    let fits = about.vm.check().is_ok() && about.vm.disks.len() == about.disks.len();
+    anyhow::ensure!(fits, unfinished::DAMAGED);
+    Ok(about)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::vm::unfinished::seal;
 
 fn about(name: &Name) -> About {
     About {
@@ -91,11 +92,11 @@ fn a_snapshot_is_there_as_a_whole_or_not_at_all() {
     let refusal = snapshots.begin(&name).err().unwrap().to_string();
     assert!(refusal.contains("at this moment"), "{refusal}");
     drop(unfinished);
-    assert!(!snapshots.unfinished(&name).exists());
+    assert!(!unfinished::place(&snapshots.root, name.as_str()).exists());
 
     // What was left by one that was killed goes with the next.
-    fs::create_dir(snapshots.unfinished(&name)).unwrap();
-    fs::write(snapshots.unfinished(&name).join(VM), "half").unwrap();
+    fs::create_dir(unfinished::place(&snapshots.root, name.as_str())).unwrap();
+    fs::write(unfinished::place(&snapshots.root, name.as_str()).join(VM), "half").unwrap();
     let about = taken(&snapshots, "one");
     assert_eq!(snapshots.find(&name).unwrap().about, about);
     assert!(snapshots.begin(&name).err().unwrap().to_string().contains("one already"));

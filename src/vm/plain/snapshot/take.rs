@@ -5,12 +5,12 @@ use std::{fs::File, time::Instant};
 use anyhow::Context;
 use rustix::fs::fstatvfs;
 
-use super::{About, Disk, Snapshots, VERSION, VM, disk_file, sums};
+use super::{About, Disk, Snapshots, VERSION, VM, disk_file};
 use crate::{
     config::{Name, Size},
     vm::{
         plain::{Folder, Stamp, client},
-        sparse, timestamp,
+        sparse, sums, timestamp,
     },
     vmm::snapshot,
 };
