@@ -49,10 +49,10 @@ fn the_memory_map_is_sorted_and_has_all_ram_but_the_hole_below_1_mib() {
 }
 
 #[test]
-fn there_are_nineteen_virtio_mmio_devices_with_a_line_each() {
+fn there_are_eighteen_virtio_mmio_devices_with_a_line_each() {
     let devices: Vec<_> = (0..).map_while(virtio_mmio_device).collect();
-    assert_eq!(devices.len(), 19);
-    assert_eq!((devices[0].gsi, devices[18].gsi), (5, 23));
+    assert_eq!(devices.len(), 18);
+    assert_eq!((devices[0].gsi, devices[17].gsi), (5, 22));
     for pair in devices.windows(2) {
         assert_eq!(pair[0].base.0 + pair[0].size, pair[1].base.0);
     }
