@@ -172,9 +172,9 @@ fn a_terminal_goes_on() {
 fn forks_go_on_each_as_its_own() {
     let Some(home) = Home::with_busybox("forks_go_on_each_as_its_own") else { return };
     let script =
-        "warm=up; echo first > /file; tell() { echo $warm $(cat /file) $(hostname) $(cat /etc/hostname) \
+        "test -e /mine && echo kept; warm=up; echo first > /file; tell() { echo $warm $(cat /file) $(hostname) $(cat /etc/hostname) \
                   $(grep -c \"$(hostname)\" /etc/hosts) $(cat /proc/sys/kernel/random/uuid) \
-                  $(head -c 16 /dev/urandom | md5sum); hostname > /file; }
+                  $(head -c 16 /dev/urandom | md5sum); hostname > /file; touch /mine; }
                   trap tell USR1; echo ready; while :; do sleep 0.2; done";
     let id = home.ok(&["run", "-d", "--name", "one", "busybox", "sh", "-c", script]);
     eventually("the container to be ready", || home.ok(&["logs", "one"]) == "ready\n");
@@ -203,6 +203,10 @@ fn forks_go_on_each_as_its_own() {
     }
     let left = fs::read_dir(folder(&home, "one").join("checkpoints")).expect("a folder");
     assert_eq!(left.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>(), [".lock"]);
+    // Started again it has what it wrote as a copy.
+    home.ok(&["stop", "-t", "0", "copy"]);
+    home.ok(&["start", "copy"]);
+    eventually("it to be ready", || home.ok(&["logs", "copy"]).ends_with("kept\nready\n"));
     for container in ["one", "copy", "copy-2"] {
         home.ok(&["rm", "-f", container]);
     }

@@ -185,7 +185,13 @@ impl Agent {
             Preparation::Namespaces if self.parked.is_none() => {
                 self.parked = self.park(Skeleton::default()).ok();
             }
-            Preparation::DataDisk => drop(self.data.mount()),
+            Preparation::DataDisk => {
+                // The namespace that it makes is not to have a copy of the mount, which would outlive the mount itself.
+                if let Some(parked) = &self.parked {
+                    parked.settle();
+                }
+                drop(self.data.mount());
+            }
             Preparation::Namespaces => {}
         }
     }

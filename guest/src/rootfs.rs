@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use hull_protocol::{Container, Extent};
 use rustix::{
     fd::OwnedFd,
-    fs::{self, CWD, Gid, Mode, OFlags, Uid},
+    fs::{self, Access, CWD, Dir, Gid, Mode, OFlags, Uid},
     io::{self, Errno},
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags},
 };
@@ -105,7 +105,7 @@ impl Root {
             data.mount()?;
             let base = directory(&container.id);
             // Fails once it is used, and where a container is started again.
-            if fs::renameat(CWD, SPARE, CWD, &*base).is_err() {
+            if fs::renameat(CWD, SPARE, CWD, &*base).is_err() && !take_only_one(&base) {
                 make_directory(&base)?;
             }
             overlay(used, &base, user_namespace)
@@ -162,6 +162,26 @@ impl Root {
 /// Where the writable layer of the container with this id is.
 fn directory(id: &str) -> String {
     format!("{DATA}/{id}")
+}
+
+/// Makes the only writable layer that there is this one, if it is not there: the disk of a copy of a container has it under the
+/// id of what it was copied from.
+fn take_only_one(base: &str) -> bool {
+    if fs::access(base, Access::EXISTS).is_ok() {
+        return true;
+    }
+    let open = fs::openat(CWD, DATA, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(entries) = open.and_then(Dir::read_from) else { return false };
+    let is_id = |name: &[u8]| name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit);
+    let names = entries.flatten().map(|entry| entry.file_name().to_owned());
+    let mut layers = names.filter(|name| is_id(name.to_bytes()));
+    match (layers.next(), layers.next()) {
+        (Some(only), None) => {
+            let from = format!("{DATA}/{}", only.to_string_lossy());
+            fs::renameat(CWD, &*from, CWD, base).is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// A root whose writable layer is in memory: only mount targets that the image lacks get into it, before the root is made

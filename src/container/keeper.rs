@@ -1,7 +1,7 @@
 //! A container's keeper: `hull internal keeper`, started by [`super::start`].
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     fs::File,
     io,
     os::fd::{OwnedFd, RawFd},
@@ -170,8 +170,9 @@ pub fn take_over(
     let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
     let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied)?;
     let log = log::Writer::new(folder.open_log()?);
-    std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
+    // Last: a disk that has moved belongs to the container, whoever keeps that.
+    std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
     Ok(Ready { record, task, log, listener, keeper_ns })
 }
 
@@ -210,6 +211,8 @@ struct Recorder {
     template: OnceCell<Template>,
     /// The pool that its VM is from, or could have been, until that is filled again.
     pool: Option<String>,
+    /// The container had no data disk before.
+    made_disk: Cell<bool>,
     /// Held until the record is complete.
     _lock: Lock,
 }
@@ -220,7 +223,16 @@ impl Recorder {
         let folder = Folder::new(&store.containers(), id);
         let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
         let (state, template) = (State::default(), OnceCell::new());
-        Ok(Self { store, folder, description, state, template, pool: None, _lock: lock })
+        Ok(Self {
+            store,
+            folder,
+            description,
+            state,
+            template,
+            pool: None,
+            made_disk: Cell::new(false),
+            _lock: lock,
+        })
     }
 
     fn image(&self) -> Result<Image> {
@@ -298,6 +310,7 @@ impl Recorder {
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
         let template = template.then(|| Templates::open().find(&purpose)).flatten();
+        self.made_disk.set(true);
         match &template {
             Some(template) => template.make_disk(&path)?,
             None => {
@@ -313,11 +326,6 @@ impl Recorder {
             origin: if template.is_some() { Origin::Template } else { Origin::Boot },
             template,
         })
-    }
-
-    /// Nothing of the container has ever run.
-    fn is_new(&self) -> bool {
-        self.folder.state().is_ok_and(|state| state.started_at == timestamp::NEVER)
     }
 
     /// The VM never was.
@@ -387,7 +395,7 @@ impl Record for Recorder {
                 // The next container is not to fail of it too.
                 let _ = Templates::open().remove(&template.id);
             }
-            if self.is_new() {
+            if self.made_disk.get() {
                 // Its disk is as good as none, and the template's that it came with.
                 let _ = std::fs::remove_file(self.folder.file(DISK));
             }

@@ -36,7 +36,9 @@ impl Agent {
         }
         if image.is_none() {
             // Nothing is kept of its disk: what goes on from here may have another.
-            self.data.unmount();
+            if !self.data.unmount() {
+                self.control.fatal("the data disk is still in use");
+            }
         }
         self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
         // What the kernel has put off, each copy would do again.
