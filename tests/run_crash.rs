@@ -117,6 +117,7 @@ fn ctrl_c_before_the_container_runs_ends_everything() {
     let stderr = Printed::of(front_end.stderr.take().expect("its errors"));
     eventually("a VM", || home.find("vmm").is_some());
     kill_process(Pid::from_child(&front_end), Signal::INT).expect("a front end");
-    assert_eq!(code(&mut front_end), Some(130), "{}", stderr.rest());
+    // By itself or, before it has taken its signals, by this one: a shell says 130 of both.
+    assert!(matches!(code(&mut front_end), Some(130) | None), "{}", stderr.rest());
     home.nothing_is_left("Ctrl-C");
 }
