@@ -4,9 +4,9 @@
 //! swept up by the next. Its file `about` is a line of JSON, and a line with the JSON's SHA-256.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::folder::Lock;
+use crate::folders;
 
 /// What is known of it.
 const ABOUT: &str = "about";
@@ -70,7 +71,7 @@ impl Unfinished {
     pub fn begin(root: &Path, name: &str) -> io::Result<Self> {
         let path = place(root, name);
         // The memory of a VM is its owner's.
-        DirBuilder::new().mode(0o700).create(&path)?;
+        folders::make_private(&path)?;
         let lock = Lock::on(File::open(&path)?.into(), false)?;
         Ok(Self { path, finished: root.join(name), _lock: lock })
     }

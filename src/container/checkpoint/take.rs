@@ -1,8 +1,8 @@
 //! Makes a checkpoint of a container that runs.
 
 use std::{
-    fs::{DirBuilder, File},
-    os::{fd::AsFd, fd::OwnedFd, unix::fs::DirBuilderExt},
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     time::Instant,
 };
@@ -17,7 +17,7 @@ use crate::{
         error::{Error, Result},
         state::{Folder, Store},
     },
-    image,
+    folders, image,
     vm::{
         control::{ClientMessage, KeeperMessage},
         sparse, sums, timestamp,
@@ -80,7 +80,7 @@ pub fn create(
 impl Checkpoints {
     /// Begins a checkpoint with this name.
     pub(super) fn begin(&self, name: &str) -> Result<Unfinished> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        let made = folders::make_all_private(&self.root);
         made.map_err(Error::file("cannot make folder", &self.root))?;
         let _lock = self.lock()?;
         let path = self.root.join(name);
