@@ -55,6 +55,7 @@ impl Freezer {
         let state = State {
             memory: self.growth.saved_size(),
             grown: self.growth.known(),
+            growth: self.growth.most(),
             kernel_kind: self.kernel_kind,
             cpu: snapshot::cpu(),
             vcpus,

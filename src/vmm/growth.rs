@@ -106,6 +106,11 @@ impl Growth {
         self.known.get()
     }
 
+    /// Bytes of the growth.
+    pub fn most(&self) -> u64 {
+        self.map.growth.size
+    }
+
     /// Bytes that a snapshot has of the memory.
     pub fn saved_size(&self) -> u64 {
         self.map.memory() + self.known()

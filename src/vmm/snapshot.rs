@@ -51,6 +51,9 @@ pub struct State {
     /// How many of them, the last, are of memory that the VM got while it ran.
     #[serde(default)]
     pub grown: u64,
+    /// Bytes of the addresses that were kept for such memory.
+    #[serde(default)]
+    pub growth: u64,
     /// Whose kernel runs, which decides what the VM is made of.
     pub kernel_kind: KernelKind,
     /// The CPU that it ran on.

@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// Of `about` and of the folder; another is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SNAPSHOT: &str = "snapshot";
 const DISK: &str = "data.img";
 /// Longest name of a checkpoint, in bytes: it is part of a folder's.
@@ -132,6 +132,7 @@ impl Checkpoint {
             "its parts are of different checkpoints; make it again"
         );
         let fits = state.memory.checked_sub(state.grown) == Some(about.memory)
+            && state.growth == about.growth
             && state.vcpus.len() == usize::from(about.vcpus);
         anyhow::ensure!(fits, unfinished::DAMAGED);
         let length = disk.metadata().context("cannot look at its data disk")?.len();

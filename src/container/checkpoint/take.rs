@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{About, Checkpoints, DISK, LayerFile, SNAPSHOT, VERSION, check_name};
 use crate::{
     container::{
-        Description, Host, action,
+        Description, action,
         error::{Error, Result},
         state::{Folder, Store},
     },
@@ -145,7 +145,7 @@ impl Taken {
             paused_ms: self.paused_ms,
             vcpus: u8::try_from(state.vcpus.len())?,
             memory: state.memory.saturating_sub(state.grown),
-            growth: Host::this().vm_size(&container.host_config)?.growth,
+            growth: state.growth,
             layers: LayerFile::of(&image),
             rootfs: sums::of(&self.rootfs).context("cannot read the guest rootfs")?,
             disk: self.disk.metadata().context("cannot look at the data disk")?.len(),

@@ -4,6 +4,7 @@
 //! end that stops reading stops the writer in the container and nobody else.
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -31,10 +32,10 @@ struct Sink {
 pub struct Output {
     stream: Stream,
     connection: Connection,
-    /// The end of this connection is not the end of the stream: the guest goes to rest.
+    /// The end of the latest connection is not the end of the stream: the guest goes to rest.
     resting: bool,
-    /// The connection to read when this one has ended: the guest is back from its rest.
-    next: Option<OwnedFd>,
+    /// The connections to read when this one has ended, one for each rest that the guest is back from since.
+    next: VecDeque<OwnedFd>,
     sinks: Vec<Sink>,
 }
 
@@ -52,16 +53,23 @@ enum Connection {
 impl Output {
     /// A stream that the guest will connect.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, connection: Connection::Awaited, resting: false, next: None, sinks: Vec::new() }
+        Self {
+            stream,
+            connection: Connection::Awaited,
+            resting: false,
+            next: VecDeque::new(),
+            sinks: Vec::new(),
+        }
     }
 
-    /// The guest connected the stream. A second connection is refused, unless the guest was to close the first.
+    /// The guest connected the stream. Another connection is refused, unless the guest was to close the one before.
     pub fn connect(&mut self, connection: OwnedFd) {
         match self.connection {
             Connection::Awaited => self.connection = Connection::Open(connection),
-            Connection::Open(_) if self.resting && self.next.is_none() => self.next = Some(connection),
+            Connection::Open(_) if self.resting => self.next.push_back(connection),
             _ => {}
         }
+        self.resting = false;
     }
 
     /// The guest goes to rest: it will close the connection, and make another when it is back.
@@ -109,10 +117,10 @@ impl Output {
         let Connection::Open(connection) = &self.connection else { return Ok(()) };
         let Some(count) = read(connection.as_fd(), buffer) else { return Ok(()) };
         if count == 0 {
-            match (std::mem::take(&mut self.resting), self.next.take()) {
-                (_, Some(next)) => self.connection = Connection::Open(next),
-                (true, None) => self.connection = Connection::Awaited,
-                (false, None) => self.close(),
+            match self.next.pop_front() {
+                Some(next) => self.connection = Connection::Open(next),
+                None if std::mem::take(&mut self.resting) => self.connection = Connection::Awaited,
+                None => self.close(),
             }
             return Ok(());
         }
@@ -139,7 +147,7 @@ impl Output {
 
     /// The process has ended, or the guest is back: what is not connected by now never will be.
     pub fn expect_no_connection(&mut self) {
-        self.resting &= self.next.is_some();
+        self.resting = false;
         if matches!(self.connection, Connection::Awaited) {
             self.close();
         }
