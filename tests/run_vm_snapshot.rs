@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use common::fault_handler::FaultHandler;
 use common::printed::Printed;
 use common::pty::Terminal;
-use common::{Home, code, eventually, need_image, need_kvm, soak};
+use common::{Home, code, eventually, need_image, need_kvm, skip, soak};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -293,6 +294,54 @@ fn a_difference_is_small_and_goes_on_like_the_whole() {
     assert!(!kept(&home).contains(&"none".to_owned()));
     Watched::new(&home, "busy").count();
     home.ok(&["vm", "rm", "-f", "busy"]);
+    home.await_quiet();
+}
+
+#[test]
+fn another_process_serves_the_memory() {
+    let test = "another_process_serves_the_memory";
+    let device = File::options().read(true).write(true).open("/dev/userfaultfd");
+    if let Err(error) = device
+        && !rustix::process::geteuid().is_root()
+    {
+        return skip(test, &format!("/dev/userfaultfd: {error}"));
+    }
+    let Some(home) = home(test) else { return };
+    boot(&home);
+    let before = Watched::new(&home, "busy").count();
+    home.ok(&["vm", "snapshot", "busy", "one"]);
+    home.ok(&["vm", "snapshot", "--diff", "--stop", "busy", "two"]);
+    let socket = home.folder.path().join("handler");
+    let path = socket.to_str().expect("a path in UTF-8");
+    let restore = ["vm", "restore", "-d", "--fault-handler", path];
+    let errors = home.fails(1, &[&restore[..], &["one"]].concat());
+    assert!(errors.contains("no page fault handler answers"), "{errors}");
+
+    let handler = FaultHandler::start(&socket, &snapshots(&home).join("one/vm"));
+    home.ok(&[&restore[..], &["one"]].concat());
+    let watched = Watched::new(&home, "busy");
+    assert!(watched.count() > before);
+    watched.compared();
+    // A snapshot of it is whole, and needs no handler: all that was not touched yet is fetched for it.
+    let errors = home.fails(1, &["vm", "snapshot", "--diff", "busy"]);
+    assert!(errors.contains("take one without --diff"), "{errors}");
+    home.ok(&["vm", "snapshot", "busy", "three"]);
+    watched.count();
+    assert!(handler.end() > 1000);
+    eventually("the VM to end without its memory", || {
+        listed(&home, "busy").expect("the VM")["State"] == "exited"
+    });
+    let reason = listed(&home, "busy").expect("the VM")["Reason"].to_string();
+    assert!(reason.contains("page fault handler is gone"), "{reason}");
+    home.ok(&["vm", "restore", "-d", "--verify", "three"]);
+    assert!(Watched::new(&home, "busy").count() > before);
+    home.ok(&["vm", "rm", "-f", "busy"]);
+
+    std::fs::remove_file(&socket).expect("the socket");
+    let handler = FaultHandler::start(&socket, &snapshots(&home).join("two/vm"));
+    let errors = home.fails(1, &[&restore[..], &["two"]].concat());
+    assert!(errors.contains("differs from another"), "{errors}");
+    handler.end();
     home.await_quiet();
 }
 

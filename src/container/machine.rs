@@ -69,9 +69,12 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
     let kvm = descriptors.add(open_kvm()?);
     let start = match snapshot {
         // The agent sets the clock.
-        Some(snapshot) => {
-            Start::Snapshot { file: descriptors.add(snapshot), below: Vec::new(), advance_clock: false }
-        }
+        Some(snapshot) => Start::Snapshot {
+            file: descriptors.add(snapshot),
+            below: Vec::new(),
+            advance_clock: false,
+            served: None,
+        },
         None => Start::Boot {
             kernel: descriptors.add(open(assets.kernel())?),
             initrd: None,

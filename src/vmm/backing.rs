@@ -77,20 +77,32 @@ impl Backing {
         let count = above.iter().map(|(_, stretches)| stretches.len()).sum();
         anyhow::ensure!(count <= MAX_ALL, "the snapshot has {count} stretches of memory: it is damaged");
         let regions = regions(state.grown);
-        let size: usize = regions.iter().map(|(_, size)| size).sum();
-        anyhow::ensure!(
-            size as u64 == state.memory,
-            "the snapshot is of a VM with {} MiB of memory, not {}",
-            state.memory >> 20,
-            size >> 20
-        );
-
+        check_size(&regions, state.memory)?;
         let memory = map_whole(file, &regions)?;
         let top = Top { digest: top, files: above.len() + 1, stretches: count };
         for (file, stretches) in above.iter().rev() {
             show(&memory, file, stretches).context("cannot map the snapshot's memory")?;
         }
         Ok((state, memory, Self { top: RefCell::new(Some(top)), ..Self::none() }))
+    }
+
+    /// Memory of a VM that goes on from a snapshot, which somebody else has it from: nothing is in it yet.
+    ///
+    /// # Errors
+    /// When the file is no snapshot, or has only what differs from another.
+    pub fn elsewhere(
+        file: &File,
+        regions: impl FnOnce(u64) -> Vec<(GuestAddress, usize)>,
+    ) -> anyhow::Result<(State, Memory, Self)> {
+        let state = snapshot::read(file)?;
+        anyhow::ensure!(
+            state.difference.is_none(),
+            "a snapshot that differs from another is not served by a page fault handler; go on from one that is whole"
+        );
+        let regions = regions(state.grown);
+        check_size(&regions, state.memory)?;
+        let memory = Memory::from_ranges(&regions).context("cannot reserve memory")?;
+        Ok((state, memory, Self::none()))
     }
 
     /// What of the memory, of which a snapshot has the first `size` bytes, was written since the last one.
@@ -139,6 +151,17 @@ impl Backing {
             *top = Some(Top { digest: hex::encode(digest), files, stretches: count });
         }
     }
+}
+
+fn check_size(regions: &[(GuestAddress, usize)], saved: u64) -> anyhow::Result<()> {
+    let size: usize = regions.iter().map(|(_, size)| size).sum();
+    anyhow::ensure!(
+        size as u64 == saved,
+        "the snapshot is of a VM with {} MiB of memory, not {}",
+        saved >> 20,
+        size >> 20
+    );
+    Ok(())
 }
 
 /// Joins stretches with what is between them, until there are no more than `most`.

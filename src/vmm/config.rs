@@ -69,7 +69,18 @@ pub enum Start {
         below: Vec<Fd>,
         /// The guest finds that the time since the snapshot has passed, so that its date is right; or else that none has.
         advance_clock: bool,
+        /// Who serves the memory, if not the file.
+        served: Option<Served>,
     },
+}
+
+/// A process that serves a VM's memory page by page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// A connection to it (`SOCK_STREAM`).
+    pub socket: Fd,
+    /// `/dev/userfaultfd`, where the system has it for us.
+    pub device: Option<Fd>,
 }
 
 /// Whose kernel a VM boots.

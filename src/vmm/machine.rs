@@ -21,11 +21,12 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 use super::backing::Backing;
 use super::channel::Channel;
-use super::config::{KernelKind, Start, VmmConfig};
+use super::config::{KernelKind, Served, Start, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
 use super::descriptors::Descriptors;
 use super::devices::{Devices, Wiring};
 use super::events::{self, Ending, Loop, Supervisor};
+use super::fault_handler::FaultHandler;
 use super::freezer::Freezer;
 use super::growth::{self, Growth};
 use super::parking::Parking;
@@ -44,6 +45,7 @@ pub struct Machine {
     keeper: Arc<Channel>,
     profile: Option<File>,
     freezer: Freezer,
+    fault_handler: Option<FaultHandler>,
 }
 
 impl Machine {
@@ -60,13 +62,23 @@ impl Machine {
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, config.growth(), model.address_bits())?;
+        let mut fault_handler = None;
         let (kernel_kind, memory, backing, saved) = match &config.start {
             Start::Boot { kernel_kind, .. } => (*kernel_kind, growth::fresh(&map)?, Backing::none(), None),
-            Start::Snapshot { file, below, .. } => {
+            Start::Snapshot { file, below, served, .. } => {
                 let files: Result<Vec<_>, _> =
                     std::iter::once(file).chain(below).map(|file| descriptors.file(*file)).collect();
-                let (state, memory, backing) = Backing::map(files?, |grown| growth::saved(&map, grown))?;
+                let regions = |grown| growth::saved(&map, grown);
+                let (state, memory, backing) = match served {
+                    Some(_) => Backing::elsewhere(&files?[0], regions)?,
+                    None => Backing::map(files?, regions)?,
+                };
                 check(config, &state, &model, &quirks)?;
+                if let Some(Served { socket, device }) = served {
+                    let device = device.map(|device| descriptors.take(device)).transpose()?;
+                    let handler = FaultHandler::hand_over(descriptors.take(*socket)?, device, &memory);
+                    fault_handler = Some(handler.context("the page fault handler")?);
+                }
                 let memory = growth::complete(memory, &map, state.grown)?;
                 (state.kernel_kind, memory, backing, Some(state))
             }
@@ -139,7 +151,7 @@ impl Machine {
             serial: devices.serial.clone(),
             devices_paused: Cell::new(false),
         };
-        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
+        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer, fault_handler })
     }
 
     /// Runs the VM to its end. `started_ns` is when the process began, for the keeper.
@@ -147,7 +159,7 @@ impl Machine {
     /// # Errors
     /// When a thread cannot be started or confined, or the keeper is gone.
     pub fn run(self, started_ns: u64) -> anyhow::Result<ExitReason> {
-        let Self { vcpus, devices, mut events, ending, keeper, mut profile, freezer } = self;
+        let Self { vcpus, devices, mut events, ending, keeper, mut profile, freezer, fault_handler } = self;
         let reachable = Arc::new(devices.reachable);
         let parking = Arc::clone(&freezer.parking);
         let supervisor =
@@ -158,6 +170,9 @@ impl Machine {
         keeper
             .send(&VmmMessage::Running { started_ns, first_run_ns: monotonic_ns() }, None)
             .context("cannot tell the keeper that the VM runs")?;
+        if let Some(handler) = fault_handler {
+            handler.watch(keeper.clone()).context("cannot watch the page fault handler")?;
+        }
         let buses = Buses { mmio: Arc::new(devices.mmio), pio: Arc::new(devices.pio) };
         // The boot processor last: it starts the others.
         for (index, vcpu) in vcpus.into_iter().enumerate().rev() {

@@ -16,6 +16,7 @@ pub mod control;
 mod descriptors;
 mod devices;
 mod events;
+mod fault_handler;
 mod freezer;
 mod generation;
 mod growth;

@@ -23,6 +23,8 @@ pub enum Thread {
     Vcpu,
     /// A disk's worker.
     Disk,
+    /// Who notices that a page fault handler is gone.
+    Watch,
 }
 
 /// What every thread needs: memory for its heap, locks, the end of a thread, and the way out of the process.
@@ -94,6 +96,9 @@ const DISK: &[i64] = &[
     libc::SYS_lseek,
 ];
 
+/// Noticing the end of a connection, and telling the keeper.
+const WATCH: &[i64] = &[libc::SYS_poll, libc::SYS_ppoll, libc::SYS_sendmsg];
+
 /// The number of a KVM request that reads (`_IOR`), writes (`_IOW`) or exchanges (`_IOWR`) a `T`.
 const fn read<T>(number: u32) -> u32 {
     2 << 30 | (size_of::<T>() as u32) << 16 | KVMIO | number
@@ -147,6 +152,7 @@ const fn ioctls(thread: Thread) -> &'static [u32] {
         Thread::Events => EVENTS_REQUESTS,
         Thread::Vcpu => VCPU_REQUESTS,
         Thread::Disk => DISK_REQUESTS,
+        Thread::Watch => &[],
     }
 }
 
@@ -159,6 +165,7 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
         Thread::Events => EVENTS,
         Thread::Vcpu => &[],
         Thread::Disk => DISK,
+        Thread::Watch => WATCH,
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         COMMON.iter().chain(own).map(|call| (*call, vec![])).collect();

@@ -6,6 +6,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod fault_handler;
 pub mod printed;
 pub mod pty;
 

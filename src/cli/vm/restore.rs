@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::Args;
 
 use super::session;
@@ -26,7 +27,11 @@ generator before keys are made.
   name=NAME     as --name
   diskN=PATH    where the read-only disk N (from 0) is now, or where the copy of a writable one is to be made; that one is
                 otherwise made in the VM's own folder, and goes with it at `hull vm rm`
-What else a VM is, its guest has in its memory: CPUs, memory, kernel and kind of console stay as they were."
+What else a VM is, its guest has in its memory: CPUs, memory, kernel and kind of console stay as they were.
+
+A page fault handler is a process that copies pages into the guest's memory when they are touched: from another host, or out of \
+an archive. It speaks Firecracker's protocol: it is sent the userfaultfd with a list of mappings (base_host_virt_addr, size, \
+page_size, and the offset where each begins in the snapshot's file `vm`), and keeps the connection while it serves."
 )]
 pub struct Restore {
     /// Name of the VM, instead of that of the VM that the snapshot is of
@@ -38,6 +43,9 @@ pub struct Restore {
     /// Read all of the snapshot first, and refuse one that is damaged
     #[arg(long)]
     verify: bool,
+    /// Have the page fault handler that listens at this socket serve the guest's memory (userfaultfd)
+    #[arg(long, value_name = "SOCKET")]
+    fault_handler: Option<PathBuf>,
     /// What is to be different from the VM that the snapshot is of
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_change)]
     changes: Vec<Change>,
@@ -82,7 +90,9 @@ impl Restore {
         if self.verify {
             snapshots.verify(&snapshot)?;
         }
-        let mut changes = Changes { name: self.name, disks: BTreeMap::new() };
+        let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| path.display().to_string());
+        let fault_handler = self.fault_handler.map(absolute).transpose()?;
+        let mut changes = Changes { name: self.name, disks: BTreeMap::new(), fault_handler };
         for change in self.changes {
             let (twice, key) = match change {
                 Change::Name(name) => (changes.name.replace(name).is_some(), "name".to_owned()),

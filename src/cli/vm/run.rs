@@ -57,6 +57,7 @@ impl Run {
             vm,
             snapshot: None,
             below: Vec::new(),
+            fault_handler: None,
             stamps: BTreeMap::new(),
             made: Vec::new(),
             keep: self.detach,

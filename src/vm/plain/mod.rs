@@ -43,6 +43,9 @@ pub struct Description {
     /// Those of the snapshots that it differs from, the nearest first.
     #[serde(default)]
     pub below: Vec<PathBuf>,
+    /// The socket of the page fault handler that serves its memory, if the snapshot's file does not.
+    #[serde(default)]
+    pub fault_handler: Option<PathBuf>,
     /// What the guest expects of disks, by their place: a snapshot's memory and its disks belong together.
     pub stamps: BTreeMap<usize, Stamp>,
     /// Disks that were made for it elsewhere than in its folder; removed if its guest never runs.

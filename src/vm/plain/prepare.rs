@@ -4,7 +4,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{fs::MetadataExt, net::UnixStream},
     },
     path::Path,
 };
@@ -22,8 +22,11 @@ use crate::{
     assets::Assets,
     config::{Console, Disk},
     vm::launch::Descriptors,
-    vmm::config::{DeviceConfig, KernelKind, Start, VmmConfig},
+    vmm::config::{DeviceConfig, KernelKind, Served, Start, VmmConfig},
 };
+
+/// Where userfaultfds come from for whoever may open it.
+const FAULT_DEVICE: &str = "/dev/userfaultfd";
 
 /// A VM that is ready to be started.
 pub struct Prepared {
@@ -116,7 +119,9 @@ fn start(description: &Description, descriptors: &mut Descriptors) -> anyhow::Re
         let file = open("snapshot", snapshot)?;
         let below = description.below.iter().map(|below| open("snapshot", below));
         let below = below.collect::<Result<_, _>>()?;
-        return Ok(Start::Snapshot { file, below, advance_clock: true });
+        let served = description.fault_handler.as_deref();
+        let served = served.map(|path| serve(path, descriptors)).transpose()?;
+        return Ok(Start::Snapshot { file, below, advance_clock: true, served });
     }
     let initrd = kernel.initrd.as_ref().map(|path| open("RAM disk", path)).transpose()?;
     let (image, kernel_kind) = match &kernel.image {
@@ -124,6 +129,24 @@ fn start(description: &Description, descriptors: &mut Descriptors) -> anyhow::Re
         None => (descriptors.add(Assets::open(&Assets::find()?.kernel())?), KernelKind::Hull),
     };
     Ok(Start::Boot { kernel: image, initrd, command_line: kernel.command_line.clone(), kernel_kind })
+}
+
+/// Connects to the page fault handler that listens at this path.
+fn serve(path: &Path, descriptors: &mut Descriptors) -> anyhow::Result<Served> {
+    let socket = UnixStream::connect(path).with_context(|| {
+        format!("no page fault handler answers at {}; start it before the VM", path.display())
+    })?;
+    // Needed by users: the system call gives them none that KVM can be served by.
+    let device = match File::options().read(true).write(true).open(FAULT_DEVICE) {
+        Ok(device) => Some(descriptors.add(device)),
+        Err(_) if rustix::process::geteuid().is_root() => None,
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("cannot open {FAULT_DEVICE}, by which pages are served; `setfacl -m u:$USER:rw {FAULT_DEVICE}` as root gives access")
+            });
+        }
+    };
+    Ok(Served { socket: descriptors.add(socket), device })
 }
 
 /// Opens a disk and locks it: for this VM alone when it writes, with other readers when it does not.

@@ -8,6 +8,7 @@ fn description(name: &Name) -> Description {
         vm: toml::from_str(&text).unwrap(),
         snapshot: None,
         below: Vec::new(),
+        fault_handler: None,
         stamps: Default::default(),
         made: Vec::new(),
         keep: true,

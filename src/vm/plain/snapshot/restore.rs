@@ -26,6 +26,8 @@ pub struct Changes {
     pub name: Option<Name>,
     /// Paths of disks, by their place: where a read-only one is now, where the copy of a writable one is to be made.
     pub disks: BTreeMap<usize, PathBuf>,
+    /// The socket of the page fault handler that serves its memory; the snapshot's file does if there is none.
+    pub fault_handler: Option<PathBuf>,
 }
 
 /// Makes a VM that goes on from a snapshot: to be started as any other. `keep` is as in [`Description`].
@@ -85,6 +87,7 @@ pub fn restore(
         vm,
         snapshot: Some(snapshot.path.join(VM)),
         below: below.into_iter().map(|below| below.path.join(VM)).collect(),
+        fault_handler: changes.fault_handler,
         stamps,
         made: std::mem::take(&mut made.0),
         keep,
