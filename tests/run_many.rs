@@ -24,7 +24,7 @@ fn end(number: usize, (mut child, printed): (Child, Printed)) {
 #[test]
 fn containers_at_once_and_one_after_another() {
     let Some(home) = Home::with_busybox("containers_at_once_and_one_after_another") else { return };
-    let (at_once, in_turn) = if soak() { (20, 200) } else { (3, 2) };
+    let (at_once, in_turn) = if soak() { (20, 1000) } else { (3, 2) };
     let all: Vec<_> = (0..at_once).map(|number| begin(&home, number)).collect();
     for (number, one) in all.into_iter().enumerate() {
         end(number, one);
