@@ -203,6 +203,11 @@ fn forks_go_on_each_as_its_own() {
     }
     let left = fs::read_dir(folder(&home, "one").join("checkpoints")).expect("a folder");
     assert_eq!(left.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>(), [".lock"]);
+    // What is started in a copy is in the copy.
+    assert_eq!(
+        home.ok(&["exec", "copy", "sh", "-c", "hostname; cat /file"]),
+        format!("{0}\n{0}\n", &forks[0][..12])
+    );
     // Started again it has what it wrote as a copy.
     home.ok(&["stop", "-t", "0", "copy"]);
     home.ok(&["start", "copy"]);

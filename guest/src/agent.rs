@@ -226,8 +226,8 @@ impl Agent {
             HostMessage::Run { process_id, container, process, stdio } => {
                 (process_id, self.run_container(process_id, &container, process, stdio))
             }
-            HostMessage::Exec { process_id, container, process, stdio } => {
-                (process_id, self.execute(process_id, container, process, stdio))
+            HostMessage::Exec { process_id, first, process, stdio } => {
+                (process_id, self.execute(process_id, first, process, stdio))
             }
             HostMessage::Signal { process_id, signal } => {
                 if let Some(task) = self.task(process_id) {
@@ -369,15 +369,15 @@ impl Agent {
     fn execute(
         &mut self,
         id: ProcessId,
-        container: String,
+        first: ProcessId,
         process: Box<Process>,
         ports: Ports,
     ) -> Result<(), Failure> {
         self.check_start(id, &process)?;
-        let found = self.containers.iter().find(|known| known.id == container);
-        let not_running = || Failure::invalid(format!("container {container} is not running"));
-        let found = found.ok_or_else(not_running)?;
-        let init = self.task(found.init).filter(|init| init.status().is_none()).ok_or_else(not_running)?;
+        let found = self.containers.iter().find(|known| known.init == first);
+        let init = self.task(first).filter(|init| init.status().is_none());
+        let (found, init) =
+            found.zip(init).ok_or_else(|| Failure::invalid("the container is not running"))?;
         let user = container::resolve_user(found.root(), &process.user)?;
         let pidfd = init.pidfd().as_raw_fd();
         let namespace = found.user_namespace();
@@ -388,6 +388,7 @@ impl Agent {
         let mut files = ends.files();
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
         let (child, pidfd) = self.start_inside(pidfd, found.cgroup().directory(), steps, &files)?;
+        let container = found.id.clone();
         self.admit(Task::new(id, container, process, stdio, child, pidfd));
         Ok(())
     }

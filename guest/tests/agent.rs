@@ -164,7 +164,7 @@ fn a_terminal_is_one() {
     guest.send(&HostMessage::Resize { process_id: 1, size: WindowSize { columns: 40, rows: 10 } });
     // A second process, so that the resize is behind us.
     let mut other = guest
-        .exec(2, "d1", shell("echo second $$; tty"), &["stdout"])
+        .exec(2, 1, shell("echo second $$; tty"), &["stdout"])
         .unwrap_or_else(|failed| panic!("{failed:?}"));
     assert!(other.output().starts_with("second "));
     assert_eq!(guest.await_exit(2), exited(2, ExitStatus::Code(1)));
@@ -192,7 +192,7 @@ fn further_processes_are_in_the_container() {
     assert_eq!(&ready, b"ready\n");
     let script = "cat /tmpfile; hostname; id; pwd; cat /proc/self/cgroup | tail -1; ls /proc/self/fd | wc -l; echo $HOME; echo oops > /dev/stderr";
     let process = Process { user: "web".to_owned(), cwd: "/w".to_owned(), ..shell(script) };
-    let mut ends = guest.exec(2, "e1", process, ALL).unwrap_or_else(|failed| panic!("{failed:?}"));
+    let mut ends = guest.exec(2, 1, process, ALL).unwrap_or_else(|failed| panic!("{failed:?}"));
     assert_eq!(
         ends.output(),
         "made\nbox\nuid=33(web) gid=34(www) groups=29(audio),34(www)\n/w\n0::/\n4\n/home/web\n"
@@ -200,9 +200,9 @@ fn further_processes_are_in_the_container() {
     assert_eq!(ends.errors(), "oops\n");
     assert_eq!(guest.await_exit(2), exited(2, ExitStatus::Code(0)));
 
-    let failed = guest.exec(3, "e1", Process { cwd: "/none".to_owned(), ..shell("") }, ALL).err().unwrap();
+    let failed = guest.exec(3, 1, Process { cwd: "/none".to_owned(), ..shell("") }, ALL).err().unwrap();
     assert!(matches!(failed, AgentMessage::Failed { kind: FailureKind::Invalid, .. }));
-    let failed = guest.exec(4, "ffff", shell(""), ALL).err().unwrap();
+    let failed = guest.exec(4, 99, shell(""), ALL).err().unwrap();
     assert!(
         matches!(&failed, AgentMessage::Failed { message, .. } if message.contains("not running")),
         "{failed:?}"
@@ -210,7 +210,7 @@ fn further_processes_are_in_the_container() {
 
     let process = Process { terminal: Some(WindowSize { columns: 80, rows: 24 }), ..shell("tty; sleep 100") };
     let mut ends =
-        guest.exec(5, "e1", process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
+        guest.exec(5, 1, process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
     let mut bytes = [0; 12];
     ends.stdout.as_mut().unwrap().read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"/dev/pts/0\r\n");
@@ -396,7 +396,7 @@ fn a_user_namespace_shifts_ids_and_shows_files_as_ever() {
         ..shell("id; tty; echo > /dev/tty; echo fine > /dev/stdout; touch /x 2>&1 | grep -c Read-only")
     };
     let mut ends =
-        guest.exec(11, "cd", process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
+        guest.exec(11, 10, process, &["stdin", "stdout"]).unwrap_or_else(|failed| panic!("{failed:?}"));
     assert_eq!(
         ends.output(),
         "uid=33(web) gid=34(www) groups=29(audio),34(www)\r\n/dev/pts/0\r\n\r\nfine\r\n1\r\n"

@@ -35,8 +35,8 @@ pub enum HostMessage {
     Exec {
         /// Number of the new process.
         process_id: ProcessId,
-        /// Id of the container.
-        container: String,
+        /// Number of the container's first process: a container that goes on from a checkpoint may have another id by now.
+        first: ProcessId,
         /// What to run.
         process: Box<Process>,
         /// Where its streams go.

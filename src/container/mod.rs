@@ -11,6 +11,7 @@ mod create;
 mod disk;
 pub mod duration;
 pub mod error;
+pub mod exec;
 mod id;
 mod inspect;
 pub mod keeper;

@@ -4,7 +4,7 @@ use hull_arch::quirks::Quirks;
 use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
-    Description, HostConfig, Share, VmSize,
+    Config, Description, HostConfig, Share, VmSize,
     capability::Capabilities,
     error::{Error, Result},
     limits, seccomp,
@@ -125,7 +125,7 @@ pub fn process(description: &Description) -> Result<Process> {
     };
     Ok(Process {
         args: config.args(),
-        env: environment(description, Quirks::detect().environment()),
+        env: environment(config, config.tty, Quirks::detect().environment(), &[]),
         cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
         user: config.user.clone(),
         terminal: config.tty.then_some(WindowSize { columns: 80, rows: 24 }),
@@ -145,15 +145,14 @@ fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
     Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)
 }
 
-/// Docker's own variables, under those of the container. One without `=` takes its variable away.
-fn environment(description: &Description, of_host: &[&str]) -> Vec<String> {
-    let config = &description.config;
+/// Docker's own variables, under those of the container and these. One without `=` takes its variable away.
+pub(super) fn environment(config: &Config, terminal: bool, of_host: &[&str], own: &[String]) -> Vec<String> {
     let mut environment = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
     environment.extend(of_host.iter().map(|variable| (*variable).to_owned()));
-    if config.tty {
+    if terminal {
         environment.push("TERM=xterm".to_owned());
     }
-    for variable in &config.env {
+    for variable in config.env.iter().chain(own) {
         let name = variable.split('=').next().unwrap_or_default();
         let known = environment.iter_mut().find(|known| known.split('=').next() == Some(name));
         match known {
@@ -167,4 +166,4 @@ fn environment(description: &Description, of_host: &[&str]) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "process_test.rs"]
-mod tests;
+pub(super) mod tests;

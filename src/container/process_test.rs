@@ -1,7 +1,7 @@
 use super::*;
 use crate::container::Config;
 
-fn description(config: Config, host_config: HostConfig) -> Description {
+pub fn description(config: Config, host_config: HostConfig) -> Description {
     let digest = format!("sha256:{}", "0".repeat(64));
     let json = serde_json::json!({
         "Id": "a".repeat(64), "Name": "web", "Created": "", "Image": digest,
@@ -19,9 +19,12 @@ fn the_environment_is_docker_s_then_the_container_s() {
         ..Config::default()
     };
     let description = description(config, HostConfig::default());
-    assert_eq!(environment(&description, &[]), ["PATH=/bin", "HOSTNAME=h", "A=1"]);
+    assert_eq!(environment(&description.config, true, &[], &[]), ["PATH=/bin", "HOSTNAME=h", "A=1"]);
     // What the host asks for is there, unless the container has its own.
-    assert_eq!(environment(&description, &["A=0", "B=2"]), ["PATH=/bin", "HOSTNAME=h", "A=1", "B=2"]);
+    assert_eq!(
+        environment(&description.config, true, &["A=0", "B=2"], &[]),
+        ["PATH=/bin", "HOSTNAME=h", "A=1", "B=2"]
+    );
 }
 
 #[test]

@@ -38,6 +38,16 @@ pub enum ClientMessage {
         /// The new size.
         size: WindowSize,
     },
+    /// Prepares another process in the container: [`hull_protocol::Process`], as JSON in the file beside the message. From here on this
+    /// connection has to do with that process: what is attached is its, and the size of its terminal is told.
+    Exec {
+        /// It has an input.
+        stdin: bool,
+        /// Nobody is to see its output.
+        detached: bool,
+    },
+    /// Starts the process that was prepared.
+    Begin,
     /// Brings the container to rest and writes its VM to the empty file beside the message, see [`crate::vmm::snapshot`]. Answered by
     /// [`KeeperMessage::Frozen`] or [`KeeperMessage::Refused`].
     Freeze,
@@ -83,6 +93,11 @@ pub enum KeeperMessage {
         /// What went wrong around it, if anything did.
         error: Option<String>,
     },
+    /// Of the process that this front end asked for with [`ClientMessage::Exec`].
+    Exec {
+        /// What is new.
+        news: ExecNews,
+    },
     /// The answer to [`ClientMessage::Freeze`]: the VM is written and stands still. Beside it is the guest rootfs
     /// that it has.
     Frozen,
@@ -97,6 +112,26 @@ pub enum KeeperMessage {
     Gone {
         /// When things happened.
         timings: Timings,
+    },
+}
+
+/// What becomes of a process beside a container's first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecNews {
+    /// It runs.
+    Started,
+    /// It could not be started.
+    Failed {
+        /// Exit code of `hull exec`: 125, 126 or 127.
+        code: u8,
+        /// Why.
+        message: String,
+    },
+    /// It ended and its output is delivered.
+    Exited {
+        /// Its exit code, as Docker counts it.
+        code: u8,
     },
 }
 

@@ -210,13 +210,13 @@ impl Guest {
     pub fn exec(
         &mut self,
         process_id: ProcessId,
-        container: &str,
+        first: ProcessId,
         process: Process,
         streams: &[&'static str],
     ) -> Result<Ends, AgentMessage> {
         let (stdio, listeners) = self.listen(streams);
         let process = Box::new(process);
-        self.send(&HostMessage::Exec { process_id, container: container.to_owned(), process, stdio });
+        self.send(&HostMessage::Exec { process_id, first, process, stdio });
         self.await_start(process_id, &listeners)
     }
 

@@ -46,6 +46,7 @@ impl Attach {
             tty: config.tty,
             pass_signals: self.sig_proxy,
             detach_keys: self.detach_keys,
+            exec: false,
         };
         match session::run(&channel, &wish)? {
             End::Exited { code, .. } => Ok(ExitCode::from(code)),

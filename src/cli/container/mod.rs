@@ -11,6 +11,8 @@ mod attach;
 mod checkpoint;
 mod create;
 mod detach;
+mod environment;
+mod exec;
 mod fork;
 mod inspect;
 mod keeper;
@@ -62,6 +64,8 @@ pub enum Verb {
     Logs(logs::Logs),
     /// Attach this terminal to a container that runs
     Attach(attach::Attach),
+    /// Run a command in a container that runs
+    Exec(exec::Exec),
     /// Print everything about containers or images, as JSON
     Inspect(inspect::Inspect),
 }
@@ -83,6 +87,7 @@ impl Verb {
             Verb::Stats(verb) => verb.run(),
             Verb::Logs(verb) => verb.run(),
             Verb::Attach(verb) => verb.run(),
+            Verb::Exec(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
         }
     }

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use hull_protocol::defaults::SHM_SIZE;
 
-use super::refused::Refused;
+use super::{environment::Environment, refused::Refused};
 use crate::{
     config::Size,
     container::{Config, ContainerName, Error, HostConfig, Request, Result, limits},
@@ -52,12 +52,8 @@ pub struct Options {
     /// Remove the container when it ends
     #[arg(long)]
     pub rm: bool,
-    /// Set an environment variable, or pass on one that is set here
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// Read environment variables from a file
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
+    #[command(flatten)]
+    environment: Environment,
     /// Working directory in the container
     #[arg(short, long, value_name = "DIRECTORY", default_value = "")]
     workdir: String,
@@ -156,7 +152,7 @@ impl Options {
             tty: self.tty,
             open_stdin: self.interactive,
             stdin_once: self.interactive && attached.stdin,
-            env: self.environment()?,
+            env: self.environment.variables()?,
             cmd: (!command.is_empty()).then(|| command.to_vec()),
             image: self.image().to_owned(),
             working_dir: self.workdir.clone(),
@@ -192,50 +188,6 @@ impl Options {
                 .map_err(|_| Error::Invalid(format!("invalid PIDs limit: {limit}"))),
         }
     }
-
-    /// Variables of the files, then of the command line; a later one wins.
-    fn environment(&self) -> Result<Vec<String>> {
-        let mut environment: Vec<String> = Vec::new();
-        let mut add = |variable: String| {
-            let name = variable.split('=').next();
-            environment.retain(|known| known.split('=').next() != name);
-            environment.push(variable);
-        };
-        for path in &self.env_file {
-            let text = std::fs::read(path).map_err(Error::file("cannot read", path))?;
-            let text = String::from_utf8(text).map_err(|_| {
-                Error::Invalid(format!("invalid env file ({}): it is not UTF-8", path.display()))
-            })?;
-            for line in text.trim_start_matches('\u{feff}').lines() {
-                let line = line.trim_start();
-                if !line.is_empty() && !line.starts_with('#') {
-                    let name = line.split('=').next().unwrap_or_default();
-                    if name.is_empty() || name.contains(char::is_whitespace) {
-                        return Err(Error::Invalid(format!(
-                            "invalid env file ({}): variable '{name}' contains whitespaces or has no name",
-                            path.display()
-                        )));
-                    }
-                    from_here(line).into_iter().for_each(&mut add);
-                }
-            }
-        }
-        for variable in &self.env {
-            if variable.is_empty() || variable.starts_with('=') {
-                return Err(Error::Invalid(format!("invalid environment variable: {variable}")));
-            }
-            from_here(variable).into_iter().for_each(&mut add);
-        }
-        Ok(environment)
-    }
-}
-
-/// A variable as it is, or one without a value as it is set here, if it is.
-fn from_here(variable: &str) -> Option<String> {
-    if variable.contains('=') {
-        return Some(variable.to_owned());
-    }
-    std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
 }
 
 fn pairs(texts: &[String], separator: char) -> BTreeMap<String, String> {

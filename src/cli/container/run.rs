@@ -102,6 +102,7 @@ impl Run {
             tty: description.config.tty,
             pass_signals: self.sig_proxy,
             detach_keys: self.detach_keys.clone(),
+            exec: false,
         };
         match session::run(&channel, &wish) {
             Ok(End::Exited { code, timings: told }) => {

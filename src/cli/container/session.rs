@@ -21,7 +21,7 @@ use crate::{
     cli::terminal::{self, RawTerminal},
     container::{Error, Result},
     vm::{
-        control::{ClientMessage, KeeperMessage, Stream, Timings},
+        control::{ClientMessage, ExecNews, KeeperMessage, Stream, Timings},
         signals::Signals,
     },
     vmm::channel::{Channel, Received},
@@ -52,6 +52,8 @@ pub struct Wish {
     pub pass_signals: bool,
     /// What is typed to leave the container.
     pub detach_keys: DetachKeys,
+    /// It is about a process that the keeper has prepared, not about the container's.
+    pub exec: bool,
 }
 
 /// How a session ended.
@@ -155,6 +157,9 @@ impl<'a> Session<'a> {
                 self.noting = true;
             }
         }
+        if self.wish.exec {
+            self.tell(&ClientMessage::Begin, None);
+        }
         Ok(())
     }
 
@@ -174,6 +179,9 @@ impl<'a> Session<'a> {
                     Received::Message(message, _) => self.hear(message),
                     Received::Nothing => {}
                     Received::Closed => break,
+                }
+                if self.wish.exec && self.code.is_some() {
+                    break;
                 }
             }
             if signal {
@@ -210,6 +218,10 @@ impl<'a> Session<'a> {
 
     fn hear(&mut self, message: KeeperMessage) {
         match message {
+            KeeperMessage::Exec { news } => self.hear_of_exec(news),
+            // The container's start and end are its own; a process that ends with it says so.
+            KeeperMessage::Started | KeeperMessage::Failed { .. } | KeeperMessage::Exited { .. }
+                if self.wish.exec => {}
             KeeperMessage::Started => {
                 self.started = true;
                 self.begin();
@@ -235,6 +247,24 @@ impl<'a> Session<'a> {
             | KeeperMessage::Frozen
             | KeeperMessage::Refused { .. }
             | KeeperMessage::GoesOn => {}
+        }
+    }
+
+    fn hear_of_exec(&mut self, news: ExecNews) {
+        match news {
+            ExecNews::Started => {
+                self.started = true;
+                self.begin();
+            }
+            ExecNews::Failed { code, message } => {
+                self.code = Some(code);
+                self.terminal = None;
+                eprintln!("hull: {message}");
+            }
+            ExecNews::Exited { code } => {
+                self.code = Some(code);
+                self.terminal = None;
+            }
         }
     }
 

@@ -113,6 +113,7 @@ impl Start {
             tty: config.tty,
             pass_signals: true,
             detach_keys: self.detach_keys.clone(),
+            exec: false,
         };
         match session::run(&channel, &wish)? {
             End::Exited { code, .. } => Ok(ExitCode::from(code)),

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use hull_protocol::ProcessId;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::{vm::control::KeeperMessage, vmm::channel::Channel};
@@ -17,13 +18,15 @@ pub struct Client {
     pub id: ClientId,
     /// Its connection, non-blocking.
     pub channel: Channel,
+    /// The further process that it has to do with, instead of the container's.
+    pub exec: Option<ProcessId>,
     terminal: Option<Terminal>,
 }
 
 impl Client {
     /// A front end on this non-blocking connection.
     pub fn new(id: ClientId, channel: Channel) -> Self {
-        Self { id, channel, terminal: None }
+        Self { id, channel, exec: None, terminal: None }
     }
 
     /// Tells the front end. One that is gone, or reads nothing, is found out by its connection.

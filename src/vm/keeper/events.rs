@@ -3,12 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use hull_protocol::{
-    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, VERSION,
+    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, ProcessId, Stdio,
+    VERSION, WindowSize,
 };
 use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
-    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Origin, Output, PROCESS, Stage,
+    Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Origin, PROCESS, Stage, Streams,
     agent, outcome::printable, poll::Source,
 };
 use crate::{
@@ -26,9 +27,30 @@ use crate::{
 /// Front ends a keeper serves at once.
 const MAX_CLIENTS: usize = 64;
 
-/// The host's port of a stream.
-pub(super) fn port(stream: Stream) -> u32 {
-    FIRST_STREAM_PORT + stream as u32
+/// Ports that are set apart for each process.
+const PORTS: u32 = 4;
+
+/// The host's port of a stream of a process.
+fn port(process: ProcessId, stream: Stream) -> u32 {
+    FIRST_STREAM_PORT + (process - PROCESS) * PORTS + stream as u32
+}
+
+/// What the host's port is of.
+fn stream_at(port: u32) -> Option<(ProcessId, Stream)> {
+    let at = port.checked_sub(FIRST_STREAM_PORT)?;
+    let all = [Stream::Stdin, Stream::Stdout, Stream::Stderr];
+    let stream = all.into_iter().find(|stream| *stream as u32 == at % PORTS)?;
+    Some((at / PORTS + PROCESS, stream))
+}
+
+/// Where the streams of a process go.
+pub(super) fn stdio(process: ProcessId, streams: &Streams, input: bool) -> Stdio {
+    let output = |stream| streams.has(stream).then(|| port(process, stream));
+    Stdio {
+        stdin: input.then(|| port(process, Stream::Stdin)),
+        stdout: output(Stream::Stdout),
+        stderr: output(Stream::Stderr),
+    }
 }
 
 impl Keeper {
@@ -39,15 +61,22 @@ impl Keeper {
             Source::Control => self.read_control(),
             Source::Console => self.read_console(buffer),
             Source::Agent => self.read_agent(buffer),
-            Source::Output(index) => {
-                if let Err(error) = self.outputs[index].pump(buffer, &mut self.log) {
-                    self.log_error.get_or_insert_with(|| format!("the log could not be written: {error}"));
+            Source::Output(process, index) => self.read_output(process, index, buffer),
+            Source::Sink(process, index, client) => {
+                if let Some(streams) = self.streams_of(process) {
+                    streams.outputs[index].flush(client, gone);
                 }
             }
-            Source::Sink(index, client) => self.outputs[index].flush(client, gone),
-            Source::InputFrom(client) => self.input.pump(client, buffer),
-            Source::Input if gone => self.input.close(),
-            Source::Input => self.input.flush(),
+            Source::InputFrom(process, client) => {
+                if let Some(streams) = self.streams_of(process) {
+                    streams.input.pump(client, buffer);
+                }
+            }
+            Source::Input(process) => {
+                if let Some(Streams { input, .. }) = self.streams_of(process) {
+                    if gone { input.close() } else { input.flush() }
+                }
+            }
             Source::Client(client) => self.read_client(client),
             Source::Listener => self.accept(),
             Source::Signals => self.read_signal(),
@@ -106,21 +135,36 @@ impl Keeper {
         }
     }
 
+    /// The streams of a process, if it is not over.
+    fn streams_of(&mut self, process: ProcessId) -> Option<&mut Streams> {
+        if process == PROCESS {
+            return Some(&mut self.streams);
+        }
+        self.execs.iter_mut().find(|exec| exec.id == process).map(|exec| &mut exec.streams)
+    }
+
+    fn read_output(&mut self, process: ProcessId, index: usize, buffer: &mut [u8]) {
+        if process == PROCESS {
+            if let Err(error) = self.streams.outputs[index].pump(buffer, Some(&mut self.log)) {
+                self.log_error.get_or_insert_with(|| format!("the log could not be written: {error}"));
+            }
+        } else if let Some(streams) = self.streams_of(process) {
+            // Without a log nothing fails.
+            let _ = streams.outputs[index].pump(buffer, None);
+        }
+    }
+
     /// The guest connected to a port. What nobody waits for is closed.
     fn connected(&mut self, to: u32, connection: OwnedFd) {
-        let streams = matches!(self.stage, Stage::Starting | Stage::Running | Stage::Resting);
-        match to {
-            AGENT_PORT if self.stage == Stage::Booting && self.agent.is_none() => {
+        if to == AGENT_PORT {
+            if self.stage == Stage::Booting && self.agent.is_none() {
                 self.agent = Some(Agent::new(connection));
             }
-            _ if streams && to == port(Stream::Stdin) => self.input.connect(connection),
-            _ if streams && to == port(Stream::Stdout) => self.outputs[0].connect(connection),
-            _ if streams && to == port(Stream::Stderr) => {
-                if let Some(output) = self.outputs.get_mut(1) {
-                    output.connect(connection);
-                }
-            }
-            _ => {}
+        } else if matches!(self.stage, Stage::Starting | Stage::Running | Stage::Resting)
+            && let Some((process, stream)) = stream_at(to)
+            && let Some(streams) = self.streams_of(process)
+        {
+            streams.connect(stream, connection);
         }
     }
 
@@ -172,6 +216,7 @@ impl Keeper {
     }
 
     fn hear_agent(&mut self, message: AgentMessage) {
+        let Some(message) = self.hear_of_exec(message) else { return };
         match (message, self.stage) {
             (AgentMessage::Hello { version, .. }, Stage::Booting | Stage::Resting) if version != VERSION => self.fail(&format!(
                 "the guest's agent speaks version {version} of the protocol and this hull version {VERSION}: \
@@ -267,7 +312,8 @@ impl Keeper {
         let process = Box::new(std::mem::take(&mut self.task.process));
         self.task.process.terminal = terminal;
         self.enter(Stage::Starting);
-        self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio: self.stdio() });
+        let stdio = stdio(PROCESS, &self.streams, self.task.stdin);
+        self.tell_agent(&HostMessage::Run { process_id: PROCESS, container, process, stdio });
     }
 
     /// The process runs, for the first time that anybody here knows of.
@@ -275,7 +321,7 @@ impl Keeper {
         self.timings.started_ns = monotonic_ns();
         self.started = true;
         self.record.started();
-        self.clients.iter().for_each(|client| client.tell(&KeeperMessage::Started));
+        self.tell_all(&KeeperMessage::Started);
     }
 
     pub(super) fn exited(&mut self, status: ExitStatus, oom_killed: bool) {
@@ -283,8 +329,8 @@ impl Keeper {
         let error = self.log_error.take();
         self.ending.get_or_insert(Ending::Exited { code: status.code(), oom_killed, error });
         self.escalation = None;
-        self.input.close();
-        self.outputs.iter_mut().for_each(Output::expect_no_connection);
+        self.streams.end();
+        self.end_execs();
         self.enter(Stage::Draining);
         if self.stopping {
             // Whoever stopped it does not wait for ever for somebody who does not read.
@@ -333,48 +379,31 @@ impl Keeper {
     }
 
     fn hear_client(&mut self, id: ClientId, message: ClientMessage, descriptor: Option<OwnedFd>) {
+        let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return };
+        let process = client.exec.unwrap_or(PROCESS);
         match message {
             ClientMessage::Attach { stream } => {
-                let Some(pipe) = descriptor else { return };
-                if rustix::io::ioctl_fionbio(&pipe, true).is_err() {
-                    return;
-                }
-                match stream {
-                    Stream::Stdin => self.input.attach(id, pipe),
-                    Stream::Stdout => self.outputs[0].attach(id, pipe),
-                    Stream::Stderr => {
-                        if let Some(output) = self.outputs.get_mut(1) {
-                            output.attach(id, pipe);
-                        }
-                    }
+                if let Some(pipe) = descriptor
+                    && rustix::io::ioctl_fionbio(&pipe, true).is_ok()
+                    && let Some(streams) = self.streams_of(process)
+                {
+                    streams.attach(stream, id, pipe);
                 }
             }
             ClientMessage::Terminal => {
-                let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return };
                 if let Some(terminal) = descriptor {
                     client.keep_terminal(terminal);
                 }
                 client.tell(&KeeperMessage::TerminalKept);
             }
             ClientMessage::Detach => self.detach(id),
-            ClientMessage::Signal { signal: KILL } => self.kill(),
-            ClientMessage::Signal { signal } => self.signal(signal),
-            ClientMessage::Stop { signal, timeout } => self.stop(signal, timeout),
-            ClientMessage::Resize { size } => {
-                if self.task.process.terminal.is_none() {
-                    return;
-                }
-                self.task.process.terminal = Some(size);
-                let resize = HostMessage::Resize { process_id: PROCESS, size };
-                match self.stage {
-                    Stage::Starting | Stage::Running | Stage::Resting => self.tell_agent_at_last(resize),
-                    // It is made in this size, unless it is there already.
-                    Stage::Booting if matches!(self.task.origin, Origin::Checkpoint { .. }) => {
-                        self.held.push(resize);
-                    }
-                    _ => {}
-                }
-            }
+            ClientMessage::Exec { stdin, detached } => match descriptor {
+                Some(file) => self.prepare_exec(id, stdin, detached, file),
+                None => self.lose(id),
+            },
+            ClientMessage::Begin => self.begin_exec(id),
+            ClientMessage::Resize { size } if process != PROCESS => self.resize_exec(process, size),
+            ClientMessage::Resize { size } => self.resize(size),
             ClientMessage::Freeze => match descriptor {
                 Some(file) => self.freeze(id, file),
                 None => self.lose(id),
@@ -382,13 +411,34 @@ impl Keeper {
             ClientMessage::Thaw if self.is_frozen_by(id) => self.thaw(),
             ClientMessage::Halt if self.is_frozen_by(id) => self.halt(),
             ClientMessage::Thaw | ClientMessage::Halt => {}
+            // These are of the container, whoever says them.
+            ClientMessage::Signal { signal: KILL } => self.kill(),
+            ClientMessage::Signal { signal } => self.signal(signal),
+            ClientMessage::Stop { signal, timeout } => self.stop(signal, timeout),
+        }
+    }
+
+    /// The container's terminal has another size.
+    fn resize(&mut self, size: WindowSize) {
+        if self.task.process.terminal.is_none() {
+            return;
+        }
+        self.task.process.terminal = Some(size);
+        let resize = HostMessage::Resize { process_id: PROCESS, size };
+        match self.stage {
+            Stage::Starting | Stage::Running | Stage::Resting => self.tell_agent_at_last(resize),
+            // It is made in this size, unless it is there already.
+            Stage::Booting if matches!(self.task.origin, Origin::Checkpoint { .. }) => self.held.push(resize),
+            _ => {}
         }
     }
 
     /// A front end leaves on purpose; the container goes on.
     fn detach(&mut self, id: ClientId) {
-        self.input.detach(id);
-        self.outputs.iter_mut().for_each(|output| output.detach(id));
+        for streams in self.all_streams() {
+            streams.input.detach(id);
+            streams.detach(id);
+        }
         if self.tied == Some(id) {
             self.tied = None;
         }
@@ -399,7 +449,8 @@ impl Keeper {
 
     /// A front end is gone. Its input ends where its pipe does.
     fn lose(&mut self, id: ClientId) {
-        self.outputs.iter_mut().for_each(|output| output.detach(id));
+        self.all_streams().for_each(|streams| streams.detach(id));
+        self.lose_exec(id);
         if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
             client.restore_terminal();
         }

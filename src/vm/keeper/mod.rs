@@ -8,13 +8,15 @@
 //! Booting ─ hello ─▶ Starting ─ started ─▶ Running ─ exited ─▶ Draining ─▶ Closing ─ stopped ─▶ Ending ─▶ Gone
 //!    └──────────────────┴─ anything wrong, or a signal ─┴────────────────────────┴───────────────▲
 //! ```
-//! From Running it goes to *Resting* and back while a checkpoint is made, see [`rest`].
+//! From Running it goes to *Resting* and back while a checkpoint is made, see [`rest`]. Further processes that are started in the
+//! container ([`exec`]) end with it.
 //! *Draining* delivers the last output, *Closing* lets the agent write the data disk (skipped when nobody wants it
 //! any more), *Ending* waits for the VMM.
 
 pub(crate) mod agent;
 mod client;
 mod events;
+mod exec;
 pub mod outcome;
 mod poll;
 mod rest;
@@ -25,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hull_protocol::{Container, HostMessage, Process, Renaming, Signal};
+use hull_protocol::{Container, HostMessage, Process, ProcessId, Renaming, Signal};
 
 pub use client::ClientId;
 pub use outcome::{Ending, Outcome, Record};
@@ -33,9 +35,10 @@ pub use outcome::{Ending, Outcome, Record};
 use self::{
     agent::Agent,
     client::Client,
+    exec::Exec,
     outcome::Tail,
     rest::Rest,
-    streams::{CHUNK, Input, Output},
+    streams::{CHUNK, Input, Output, Streams},
 };
 use super::{
     control::{KeeperMessage, Stream, Timings},
@@ -50,7 +53,7 @@ use crate::vmm::{
 };
 
 /// Number of the container's first process.
-const PROCESS: hull_protocol::ProcessId = 1;
+const PROCESS: ProcessId = 1;
 /// SIGKILL.
 const KILL: Signal = 9;
 
@@ -193,8 +196,10 @@ pub struct Keeper {
     held: Vec<HostMessage>,
     deadline: Option<(Instant, Due)>,
     escalation: Option<(Instant, Escalation)>,
-    input: Input,
-    outputs: Vec<Output>,
+    streams: Streams,
+    /// Further processes that were asked for and are not over.
+    execs: Vec<Exec>,
+    next_process: ProcessId,
     clients: Vec<Client>,
     next_client: u64,
     tied: Option<ClientId>,
@@ -229,12 +234,12 @@ impl Keeper {
         record: Box<dyn Record>,
         keeper_ns: u64,
     ) -> Self {
-        let mut outputs = vec![Output::new(Stream::Stdout)];
-        if task.process.terminal.is_none() {
-            outputs.push(Output::new(Stream::Stderr));
-        }
+        let terminal = task.process.terminal.is_some();
+        let input = Input::new(task.stdin, task.stdin_once && !terminal);
         let mut keeper = Self {
-            input: Input::new(task.stdin, task.stdin_once && task.process.terminal.is_none()),
+            streams: Streams::new(input, outputs(terminal)),
+            execs: Vec::new(),
+            next_process: PROCESS + 1,
             task,
             limits,
             vmm,
@@ -247,7 +252,6 @@ impl Keeper {
             held: Vec::new(),
             deadline: None,
             escalation: None,
-            outputs,
             clients: Vec::new(),
             next_client: 0,
             tied: None,
@@ -282,7 +286,7 @@ impl Keeper {
             self.wake_agent();
             self.start();
         }
-        while self.stage != Stage::Gone || !self.outputs.iter().all(Output::is_done) {
+        while self.stage != Stage::Gone || !self.is_all_delivered() {
             for (source, flags) in self.wait() {
                 self.handle(source, flags, &mut buffer);
             }
@@ -295,9 +299,7 @@ impl Keeper {
         let outcome =
             Outcome { ending, killed: self.killed, console: self.console.text(), timings: self.timings };
         self.record.ended(&outcome);
-        for client in &self.clients {
-            client.tell(&KeeperMessage::Gone { timings: self.timings });
-        }
+        self.tell_all(&KeeperMessage::Gone { timings: self.timings });
         outcome
     }
 
@@ -328,7 +330,8 @@ impl Keeper {
 
     /// Acts on time limits that are over, and on what became complete.
     fn tick(&mut self) {
-        let blocked = self.outputs.iter().any(Output::is_blocked);
+        self.settle_execs();
+        let blocked = self.all_streams().any(|streams| streams.are_blocked());
         match self.deadline {
             Some((_, Due::Drain)) if blocked => self.enter(self.stage),
             Some((at, due)) if at <= Instant::now() => self.overdue(due),
@@ -339,7 +342,7 @@ impl Keeper {
         {
             self.escalate(step);
         }
-        if self.stage == Stage::Draining && self.outputs.iter().all(Output::is_done) {
+        if self.stage == Stage::Draining && self.is_all_delivered() {
             self.drained();
         }
     }
@@ -379,7 +382,7 @@ impl Keeper {
             Escalation::Kill => self.kill(),
             Escalation::DropFrontEnds => {
                 // The process may be blocked in the guest by a front end that does not read.
-                self.outputs.iter_mut().for_each(Output::drop_blocked);
+                self.all_streams().for_each(Streams::drop_blocked);
                 self.escalation = Some((Instant::now() + self.limits.kill, Escalation::EndVm));
             }
             Escalation::EndVm => {
@@ -400,7 +403,7 @@ impl Keeper {
     fn kill(&mut self) {
         self.signal(KILL);
         if matches!(self.stage, Stage::Draining | Stage::Gone) {
-            self.outputs.iter_mut().for_each(Output::drop_blocked);
+            self.all_streams().for_each(Streams::drop_blocked);
         }
         self.escalation = Some((Instant::now() + self.limits.kill, Escalation::DropFrontEnds));
     }
@@ -448,8 +451,11 @@ impl Keeper {
 
     /// All output is delivered, or given up.
     fn drained(&mut self) {
-        self.outputs.iter_mut().for_each(Output::close);
-        self.outputs.iter_mut().for_each(Output::drop_blocked);
+        for streams in self.all_streams() {
+            streams.outputs.iter_mut().for_each(Output::close);
+            streams.drop_blocked();
+        }
+        self.settle_execs();
         if self.stage == Stage::Draining {
             self.close();
         }
@@ -507,8 +513,24 @@ impl Keeper {
         let Some(ending) = &self.ending else { return };
         if !std::mem::replace(&mut self.announced, true) {
             let message = ending.message(&self.console.text());
-            self.clients.iter().for_each(|client| client.tell(&message));
+            self.tell_all(&message);
         }
+    }
+
+    /// Tells every front end of the container.
+    fn tell_all(&self, message: &KeeperMessage) {
+        let all = self.clients.iter().filter(|client| client.exec.is_none());
+        all.for_each(|client| client.tell(message));
+    }
+
+    /// The streams of all processes.
+    fn all_streams(&mut self) -> impl Iterator<Item = &mut Streams> {
+        std::iter::once(&mut self.streams).chain(self.execs.iter_mut().map(|exec| &mut exec.streams))
+    }
+
+    /// Whether all output there was is delivered.
+    fn is_all_delivered(&mut self) -> bool {
+        self.all_streams().all(|streams| streams.are_done())
     }
 
     /// The VMM has ended: what it still said is read.
@@ -539,11 +561,16 @@ impl Keeper {
             }
             _ => self.fail(&error),
         }
-        self.outputs.iter_mut().for_each(Output::expect_no_connection);
-        self.input.close();
+        self.streams.end();
+        self.end_execs();
         self.enter(Stage::Gone);
         self.announce();
     }
+}
+
+/// The outputs of a process. All of a terminal's output is one.
+fn outputs(terminal: bool) -> &'static [Stream] {
+    if terminal { &[Stream::Stdout] } else { &[Stream::Stdout, Stream::Stderr] }
 }
 
 /// Whether the default action of a signal ends a process that has not set anything else.

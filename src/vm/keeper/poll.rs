@@ -5,9 +5,10 @@ use std::{
     time::Instant,
 };
 
+use hull_protocol::ProcessId;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{ClientId, Keeper};
+use super::{ClientId, Keeper, PROCESS, streams::Streams};
 
 /// Somebody the keeper hears from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +21,14 @@ pub enum Source {
     Console,
     /// The agent.
     Agent,
-    /// A stream of the process, by its place.
-    Output(usize),
-    /// A front end's pipe for a stream.
-    Sink(usize, ClientId),
-    /// A front end's pipe with input.
-    InputFrom(ClientId),
-    /// The input of the process.
-    Input,
+    /// An output of a process, by its place.
+    Output(ProcessId, usize),
+    /// A front end's pipe for an output.
+    Sink(ProcessId, usize, ClientId),
+    /// A front end's pipe with input for a process.
+    InputFrom(ProcessId, ClientId),
+    /// The input of a process.
+    Input(ProcessId),
     /// A front end.
     Client(ClientId),
     /// New front ends.
@@ -47,6 +48,23 @@ impl<'a> Set<'a> {
     fn add(&mut self, source: Source, descriptor: BorrowedFd<'a>, flags: PollFlags) {
         self.sources.push(source);
         self.descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+    }
+
+    fn add_streams(&mut self, process: ProcessId, streams: &'a Streams) {
+        for (index, output) in streams.outputs.iter().enumerate() {
+            if let Some(descriptor) = output.readable() {
+                self.add(Source::Output(process, index), descriptor, PollFlags::IN);
+            }
+            for (client, descriptor, waiting) in output.sinks() {
+                self.add(Source::Sink(process, index, client), descriptor, output_if(waiting));
+            }
+        }
+        if let Some((descriptor, waiting)) = streams.input.guest() {
+            self.add(Source::Input(process), descriptor, output_if(waiting));
+        }
+        for (client, descriptor) in streams.input.readable() {
+            self.add(Source::InputFrom(process, client), descriptor, PollFlags::IN);
+        }
     }
 }
 
@@ -70,19 +88,9 @@ impl Keeper {
             let (descriptor, unsent) = agent.descriptor();
             set.add(Source::Agent, descriptor, PollFlags::IN | output_if(unsent));
         }
-        for (index, output) in self.outputs.iter().enumerate() {
-            if let Some(descriptor) = output.readable() {
-                set.add(Source::Output(index), descriptor, PollFlags::IN);
-            }
-            for (client, descriptor, waiting) in output.sinks() {
-                set.add(Source::Sink(index, client), descriptor, output_if(waiting));
-            }
-        }
-        if let Some((descriptor, waiting)) = self.input.guest() {
-            set.add(Source::Input, descriptor, output_if(waiting));
-        }
-        for (client, descriptor) in self.input.readable() {
-            set.add(Source::InputFrom(client), descriptor, PollFlags::IN);
+        set.add_streams(PROCESS, &self.streams);
+        for exec in &self.execs {
+            set.add_streams(exec.id, &exec.streams);
         }
         for client in &self.clients {
             set.add(Source::Client(client.id), client.as_fd(), PollFlags::IN);

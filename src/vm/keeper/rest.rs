@@ -14,11 +14,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use hull_protocol::{ExitStatus, HostMessage, MAX_FRAME, Renaming, Stdio, VERSION};
+use hull_protocol::{ExitStatus, HostMessage, MAX_FRAME, Renaming, VERSION};
 
-use super::{ClientId, Ending, KILL, Keeper, Output, PROCESS, Stage, events::port};
+use super::{ClientId, Ending, KILL, Keeper, Output, PROCESS, Stage, events::stdio};
 use crate::{
-    vm::control::{KeeperMessage, Stream},
+    vm::control::KeeperMessage,
     vmm::{control::KeeperMessage as ToVmm, monotonic_ns},
 };
 
@@ -52,8 +52,11 @@ impl Keeper {
         let refusal = match self.stage {
             Stage::Resting => "another command makes a checkpoint of it; try again when that is done",
             Stage::Booting | Stage::Starting => "it is being started; try again when it runs",
+            Stage::Running if !self.execs.is_empty() => {
+                "a process that `hull exec` started runs in it; try again when that has ended"
+            }
             Stage::Running if self.agent.is_some() => {
-                self.outputs.iter_mut().for_each(Output::rest);
+                self.streams.outputs.iter_mut().for_each(Output::rest);
                 self.rest =
                     Some(Rest { client, file, phase: Phase::Parting, abandoned: false, exited: None });
                 self.enter(Stage::Resting);
@@ -83,7 +86,7 @@ impl Keeper {
     pub(super) fn agent_suspends(&mut self) {
         if let Some(rest) = self.rest.as_mut().filter(|rest| rest.phase == Phase::Parting) {
             rest.phase = Phase::Settling;
-            self.input.rest();
+            self.streams.input.rest();
         }
     }
 
@@ -152,8 +155,8 @@ impl Keeper {
         // As if it was killed, which is what it comes to.
         self.ending.get_or_insert(Ending::Exited { code: 128 + KILL, oom_killed: false, error });
         self.escalation = None;
-        self.input.close();
-        self.outputs.iter_mut().for_each(Output::expect_no_connection);
+        self.streams.end();
+        self.end_execs();
         self.enter(Stage::Draining);
     }
 
@@ -180,14 +183,14 @@ impl Keeper {
 
     /// The agent was greeted, in the same VM or in one that goes on from a checkpoint: has it connect the process again.
     pub(super) fn reopen(&mut self, renaming: Option<Renaming>) {
-        let stdio = self.stdio();
+        let stdio = stdio(PROCESS, &self.streams, self.task.stdin);
         self.tell_agent(&HostMessage::Reopen { process_id: PROCESS, stdio, renaming });
     }
 
     /// The streams are connected again, those that are not over.
     pub(super) fn reopened(&mut self) {
-        self.outputs.iter_mut().for_each(Output::expect_no_connection);
-        self.input.expect_no_connection();
+        self.streams.outputs.iter_mut().for_each(Output::expect_no_connection);
+        self.streams.input.expect_no_connection();
         let rest = self.rest.take();
         if !self.started {
             self.mark_started();
@@ -216,15 +219,6 @@ impl Keeper {
     /// Tells the agent now, or when it is back.
     pub(super) fn tell_agent_at_last(&mut self, message: HostMessage) {
         if self.stage == Stage::Resting { self.held.push(message) } else { self.tell_agent(&message) }
-    }
-
-    /// Where the process's streams go.
-    pub(super) fn stdio(&self) -> Stdio {
-        Stdio {
-            stdin: self.task.stdin.then_some(port(Stream::Stdin)),
-            stdout: Some(port(Stream::Stdout)),
-            stderr: (self.outputs.len() > 1).then_some(port(Stream::Stderr)),
-        }
     }
 
     /// The time limit of a rest is over.

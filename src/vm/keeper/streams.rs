@@ -19,6 +19,81 @@ use crate::vm::{
 /// Bytes read at a time.
 pub const CHUNK: usize = 64 << 10;
 
+/// The streams of a process.
+#[derive(Debug)]
+pub struct Streams {
+    /// Its input.
+    pub input: Input,
+    /// Standard output, and standard error unless it has a terminal; none of a process that is left to itself.
+    pub outputs: Vec<Output>,
+}
+
+impl Streams {
+    /// Those that the guest will connect.
+    pub fn new(input: Input, outputs: &[Stream]) -> Self {
+        Self { input, outputs: outputs.iter().copied().map(Output::new).collect() }
+    }
+
+    /// The guest connected one of them. What nobody waits for is closed.
+    pub fn connect(&mut self, stream: Stream, connection: OwnedFd) {
+        match stream {
+            Stream::Stdin => self.input.connect(connection),
+            _ => {
+                if let Some(output) = self.output(stream) {
+                    output.connect(connection);
+                }
+            }
+        }
+    }
+
+    /// Connects a front end's pipe with one of them.
+    pub fn attach(&mut self, stream: Stream, client: ClientId, pipe: OwnedFd) {
+        match stream {
+            Stream::Stdin => self.input.attach(client, pipe),
+            _ => {
+                if let Some(output) = self.output(stream) {
+                    output.attach(client, pipe);
+                }
+            }
+        }
+    }
+
+    fn output(&mut self, stream: Stream) -> Option<&mut Output> {
+        self.outputs.iter_mut().find(|output| output.stream == stream)
+    }
+
+    /// Whether there is such an output.
+    pub fn has(&self, stream: Stream) -> bool {
+        self.outputs.iter().any(|output| output.stream == stream)
+    }
+
+    /// The front end left.
+    pub fn detach(&mut self, client: ClientId) {
+        self.outputs.iter_mut().for_each(|output| output.detach(client));
+    }
+
+    /// The process has ended: nobody reads its input, and what is not connected by now never will be.
+    pub fn end(&mut self) {
+        self.input.close();
+        self.outputs.iter_mut().for_each(Output::expect_no_connection);
+    }
+
+    /// Whether a front end has yet to take something.
+    pub fn are_blocked(&self) -> bool {
+        self.outputs.iter().any(Output::is_blocked)
+    }
+
+    /// Whether all output there was is delivered.
+    pub fn are_done(&self) -> bool {
+        self.outputs.iter().all(Output::is_done)
+    }
+
+    /// Gives up front ends that have yet to take something.
+    pub fn drop_blocked(&mut self) {
+        self.outputs.iter_mut().for_each(Output::drop_blocked);
+    }
+}
+
 /// A pipe to a front end.
 #[derive(Debug)]
 struct Sink {
@@ -112,8 +187,8 @@ impl Output {
         self.sinks.iter().map(|sink| (sink.client, sink.pipe.as_fd(), !sink.backlog.is_empty()))
     }
 
-    /// Reads once and passes it on. A failing log is reported and costs nobody their output.
-    pub fn pump(&mut self, buffer: &mut [u8], log: &mut log::Writer) -> io::Result<()> {
+    /// Reads once and passes it on, also to the log if there is one. A failing log is reported and costs nobody their output.
+    pub fn pump(&mut self, buffer: &mut [u8], log: Option<&mut log::Writer>) -> io::Result<()> {
         let Connection::Open(connection) = &self.connection else { return Ok(()) };
         let Some(count) = read(connection.as_fd(), buffer) else { return Ok(()) };
         if count == 0 {
@@ -126,7 +201,7 @@ impl Output {
         }
         let bytes = &buffer[..count];
         self.sinks.retain_mut(|sink| sink.backlog.send(sink.pipe.as_fd(), bytes).is_ok());
-        log.write(self.stream, bytes)
+        log.map_or(Ok(()), |log| log.write(self.stream, bytes))
     }
 
     /// A front end's pipe has room, or nobody reads it any more.

@@ -1,0 +1,195 @@
+//! Further processes of a container (`hull exec`).
+//!
+//! ```text
+//! front end: Exec ▶ Attach … ▶ Begin ─▶ agent: Exec ─▶ Started ─▶ Exited ─ all its output is delivered ─▶ over
+//! ```
+//! From [`ClientMessage::Exec`](crate::vm::control::ClientMessage::Exec) on a front end's connection has to do with that process, and
+//! no more with the container's. A front end that dies leaves its process alone; the container's end is the end of all.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::fs::FileExt},
+};
+
+use hull_protocol::{
+    AgentMessage, FailureKind, HostMessage, MAX_FRAME, Process, ProcessId, WindowSize, frame,
+};
+
+use super::{
+    ClientId, Input, KILL, Keeper, PROCESS, Stage, Streams, events::stdio, outcome::printable, outputs,
+};
+use crate::vm::control::{ExecNews, KeeperMessage};
+
+/// Most of them at once.
+const MAX_EXECS: usize = 128;
+
+/// A process beside the container's first.
+#[derive(Debug)]
+pub struct Exec {
+    /// Its number.
+    pub id: ProcessId,
+    /// Its streams.
+    pub streams: Streams,
+    client: ClientId,
+    /// It has an input.
+    input: bool,
+    progress: Progress,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum Progress {
+    Prepared(Box<Process>),
+    Starting,
+    Running,
+    Over(ExecNews),
+}
+
+impl Keeper {
+    /// A front end wants to start what is described in the file.
+    pub(super) fn prepare_exec(&mut self, client: ClientId, input: bool, detached: bool, file: OwnedFd) {
+        let id = self.next_process;
+        self.next_process += 1;
+        if let Some(client) = self.clients.iter_mut().find(|known| known.id == client) {
+            // Also if nothing comes of it: what it attaches is not for the container.
+            client.exec = Some(id);
+        }
+        let refusal = match self.stage {
+            Stage::Running | Stage::Resting if self.execs.len() >= MAX_EXECS => {
+                format!("{MAX_EXECS} processes were started in it by now; end some")
+            }
+            Stage::Running | Stage::Resting => match read_process(file) {
+                Ok(process) => {
+                    let terminal = process.terminal.is_some();
+                    let outputs = if detached { &[] } else { outputs(terminal) };
+                    let streams = Streams::new(Input::new(input, !terminal), outputs);
+                    let progress = Progress::Prepared(process);
+                    return self.execs.push(Exec { id, streams, client, input, progress });
+                }
+                Err(error) => format!("the process is not understood: {error}"),
+            },
+            _ => "the container is not running".to_owned(),
+        };
+        self.tell_exec(client, ExecNews::Failed { code: 125, message: refusal });
+    }
+
+    /// The front end has attached what it wants to: starts the process.
+    pub(super) fn begin_exec(&mut self, client: ClientId) {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.client == client) else { return };
+        let stdio = stdio(exec.id, &exec.streams, exec.input);
+        match std::mem::replace(&mut exec.progress, Progress::Starting) {
+            Progress::Prepared(process) => {
+                let message = HostMessage::Exec { process_id: exec.id, first: PROCESS, process, stdio };
+                if frame::encode(&message).is_ok() {
+                    self.tell_agent_at_last(message);
+                } else {
+                    let message = "its arguments and environment are too long".to_owned();
+                    exec.over(ExecNews::Failed { code: 126, message });
+                }
+            }
+            other => exec.progress = other,
+        }
+    }
+
+    /// The terminal of one has another size.
+    pub(super) fn resize_exec(&mut self, id: ProcessId, size: WindowSize) {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.id == id) else { return };
+        match &mut exec.progress {
+            Progress::Prepared(process) => process.terminal = process.terminal.map(|_| size),
+            Progress::Starting | Progress::Running => {
+                self.tell_agent_at_last(HostMessage::Resize { process_id: id, size });
+            }
+            Progress::Over(_) => {}
+        }
+    }
+
+    /// Takes what the agent says of one; gives back what is about something else.
+    pub(super) fn hear_of_exec(&mut self, message: AgentMessage) -> Option<AgentMessage> {
+        let (AgentMessage::Started { process_id, .. }
+        | AgentMessage::Failed { process_id, .. }
+        | AgentMessage::Exited { process_id, .. }) = message
+        else {
+            return Some(message);
+        };
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.id == process_id) else {
+            return Some(message);
+        };
+        match (message, &exec.progress) {
+            (AgentMessage::Started { .. }, Progress::Starting) => {
+                exec.progress = Progress::Running;
+                let client = exec.client;
+                self.tell_exec(client, ExecNews::Started);
+            }
+            (AgentMessage::Failed { kind, message, .. }, Progress::Starting) => {
+                // As Docker has it, all but what is not found is what cannot be executed.
+                let code = if kind == FailureKind::NotFound { 127 } else { 126 };
+                let message = printable(message.as_bytes());
+                exec.over(ExecNews::Failed { code, message });
+            }
+            (AgentMessage::Exited { status, .. }, Progress::Running) => {
+                exec.over(ExecNews::Exited { code: status.code() });
+            }
+            (_, Progress::Over(_)) => {}
+            (message, _) => return Some(message),
+        }
+        None
+    }
+
+    /// The container has ended, and with it all that ran there.
+    pub(super) fn end_execs(&mut self) {
+        for exec in &mut self.execs {
+            exec.over(ExecNews::Exited { code: 128 + KILL });
+        }
+    }
+
+    /// Lets go of those that are over and whose output is delivered.
+    pub(super) fn settle_execs(&mut self) {
+        while let Some(at) = self.execs.iter().position(Exec::is_done) {
+            let exec = self.execs.swap_remove(at);
+            if let Progress::Over(news) = exec.progress {
+                self.tell_exec(exec.client, news);
+            }
+        }
+    }
+
+    /// A front end is gone. What it has not begun will not be.
+    pub(super) fn lose_exec(&mut self, client: ClientId) {
+        self.execs.retain(|exec| exec.client != client || !matches!(exec.progress, Progress::Prepared(_)));
+    }
+
+    fn tell_exec(&self, client: ClientId, news: ExecNews) {
+        if let Some(client) = self.clients.iter().find(|known| known.id == client) {
+            client.tell(&KeeperMessage::Exec { news });
+        }
+    }
+}
+
+impl Exec {
+    fn over(&mut self, news: ExecNews) {
+        if !matches!(self.progress, Progress::Over(_)) {
+            self.progress = Progress::Over(news);
+            self.streams.end();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.progress, Progress::Over(_)) && self.streams.are_done()
+    }
+}
+
+/// A process, as a front end has written it down.
+fn read_process(file: OwnedFd) -> io::Result<Box<Process>> {
+    let file = File::from(file);
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > u64::from(MAX_FRAME) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = vec![0; about.len() as usize];
+    file.read_exact_at(&mut text, 0)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+#[path = "exec_test.rs"]
+mod tests;
