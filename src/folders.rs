@@ -1,9 +1,9 @@
 //! Where a user's things are, by the XDG base directory specification.
 
 use std::{
-    fs::DirBuilder,
+    fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -36,4 +36,14 @@ pub fn make_private(path: &Path) -> io::Result<()> {
 /// As `mkdir(2)`.
 pub fn make_all_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Bytes of the disk that what is in a folder takes; what cannot be seen takes none.
+pub fn allocated(path: &Path) -> u64 {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let about = entry.metadata().ok()?;
+        Some(if about.is_dir() { allocated(&entry.path()) } else { about.blocks() * 512 })
+    });
+    sizes.sum()
 }

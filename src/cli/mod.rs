@@ -7,6 +7,7 @@ pub mod container;
 mod doctor;
 mod each;
 pub mod image;
+mod info;
 mod internal;
 mod output;
 mod pool;
@@ -34,6 +35,9 @@ enum Command {
     Container(container::Verb),
     #[command(flatten)]
     Image(image::Verb),
+    /// Work with containers
+    #[command(name = "container", subcommand)]
+    ContainerGroup(container::GroupVerb),
     /// Work with images
     #[command(name = "image", subcommand)]
     ImageGroup(image::GroupVerb),
@@ -49,6 +53,10 @@ enum Command {
     /// Measure what the boundary costs on this host
     #[command(subcommand)]
     Bench(bench::Verb),
+    /// Show what there is: containers, images, and the host
+    Info(info::Info),
+    /// Show the version of hull and of what it works with
+    Version(info::Version),
     /// Say what this host has for hull, and what to do about what is missing
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
@@ -73,12 +81,15 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Container(verb) => verb.run(),
+        Command::ContainerGroup(verb) => verb.run(),
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
         Command::Vm(verb) => verb.run(),
         Command::Template(verb) => verb.run(),
         Command::Pool(verb) => verb.run(),
         Command::Bench(verb) => verb.run(),
+        Command::Info(verb) => verb.run(),
+        Command::Version(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),
         Command::Internal(verb) => verb.run(),

@@ -74,3 +74,14 @@ pub fn size() -> Option<WindowSize> {
 pub fn is_input() -> bool {
     isatty(stdin())
 }
+
+/// Asks whether to go on; what is no clear yes is a no.
+///
+/// # Errors
+/// When the input cannot be read.
+pub fn confirm() -> io::Result<bool> {
+    eprint!("Are you sure you want to continue? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -124,6 +124,30 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     Ok(())
 }
 
+/// Has the container's VM stand still, or go on.
+///
+/// # Errors
+/// When there is no such container, it does not run, or it does so already.
+pub fn pause(store: &Store, name: &str, pause: bool) -> Result<()> {
+    let folder = store.find(name)?;
+    let channel = connect_running(store, &folder).map_err(|error| match error {
+        Error::NotRunning(id) => Error::Conflict(format!("Container {id} is not running")),
+        other => other,
+    })?;
+    let message = if pause { ClientMessage::Pause } else { ClientMessage::Unpause };
+    channel.send(&message, None).map_err(keeper_failed)?;
+    loop {
+        match channel.receive().map_err(keeper_failed)? {
+            Received::Message(KeeperMessage::Paused | KeeperMessage::GoesOn, _) => return Ok(()),
+            Received::Message(KeeperMessage::Refused { message }, _) => {
+                return Err(Error::Conflict(format!("Container {} {message}", folder.id)));
+            }
+            Received::Message(..) | Received::Nothing => {}
+            Received::Closed => return Err(Error::Conflict(format!("Container {} has ended", folder.id))),
+        }
+    }
+}
+
 /// Removes the container; with `force` also one that runs.
 ///
 /// # Errors

@@ -21,8 +21,8 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
         "Args": args,
         "State": {
             "Status": state.status.name(),
-            "Running": state.status == Status::Running,
-            "Paused": false,
+            "Running": state.status.is_up(),
+            "Paused": state.status == Status::Paused,
             "Restarting": false,
             "OOMKilled": state.oom_killed,
             "Dead": state.status == Status::Dead,

@@ -346,7 +346,10 @@ impl Recorder {
     }
 
     fn event(&self, action: &str, attributes: &[(&str, String)]) {
-        self.store.journal().append(action, &self.description, attributes);
+        // It may have been renamed.
+        let description = self.folder.description().ok().flatten();
+        let description = description.as_ref().unwrap_or(&self.description);
+        self.store.journal().append(action, description, attributes);
     }
 
     /// What cannot be written, on a full disk, is as lost as the container's own output.
@@ -383,6 +386,12 @@ impl Record for Recorder {
 
     fn stopping(&mut self) {
         self.event("stop", &[]);
+    }
+
+    fn paused(&mut self, paused: bool) {
+        self.state.status = if paused { Status::Paused } else { Status::Running };
+        self.write();
+        self.event(if paused { "pause" } else { "unpause" }, &[]);
     }
 
     fn ended(&mut self, outcome: &Outcome) {

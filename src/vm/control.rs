@@ -48,6 +48,10 @@ pub enum ClientMessage {
     },
     /// Starts the process that was prepared.
     Begin,
+    /// Has the VM stand still; answered by [`KeeperMessage::Paused`] or [`KeeperMessage::Refused`].
+    Pause,
+    /// Lets it go on; answered by [`KeeperMessage::GoesOn`] or [`KeeperMessage::Refused`].
+    Unpause,
     /// Brings the container to rest and writes its VM to the empty file beside the message, see [`crate::vmm::snapshot`]. Answered by
     /// [`KeeperMessage::Frozen`] or [`KeeperMessage::Refused`].
     Freeze,
@@ -103,10 +107,12 @@ pub enum KeeperMessage {
     Frozen,
     /// The other answer: it is not, and goes on.
     Refused {
-        /// Why; it follows the name of the container and a colon.
+        /// Why: the end of a sentence about the container.
         message: String,
     },
-    /// To whoever had it stand still: the container goes on.
+    /// The answer to [`ClientMessage::Pause`].
+    Paused,
+    /// To whoever had it stand still, or let it go on: it does.
     GoesOn,
     /// The VM is gone and the record written; the keeper closes the connection and ends.
     Gone {

@@ -29,6 +29,8 @@ pub enum KeeperMessage {
     Snapshot,
     /// The same of what has changed since the last snapshot, be it one that was taken or the one that the VM goes on from.
     Difference,
+    /// Has the VM stand still.
+    Pause,
     /// Lets a VM that stands still go on.
     Resume,
     /// Ends the VM at once.

@@ -167,6 +167,7 @@ impl Supervisor {
                     .send(&VmmMessage::Snapshot { error }, None)
                     .context("cannot tell of the snapshot")?;
             }
+            KeeperMessage::Pause => self.freezer.pause()?,
             KeeperMessage::Resume => self.freezer.thaw()?,
         }
         Ok(())

@@ -72,6 +72,14 @@ impl Freezer {
         Ok(())
     }
 
+    /// Has the VM stand still until [`thaw`](Self::thaw). Its devices go on with what they were asked.
+    ///
+    /// # Errors
+    /// When a vCPU has ended.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.parking.stop().map(drop).map_err(anyhow::Error::msg).context("cannot stop the vCPUs")
+    }
+
     /// Lets the VM go on, if it stands still.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::{
 
 use clap::Args;
 
+use super::time::parse_time;
 use crate::{
     container::{
         Error,
@@ -116,18 +117,4 @@ impl Logs {
 /// Whether more may be written: somebody holds the container's lock.
 fn is_alive(folder: &Folder) -> bool {
     matches!(folder.try_lock(), Ok(None))
-}
-
-/// A time, seconds since 1970, or a duration until now.
-fn parse_time(text: &str) -> Result<jiff::Timestamp, String> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time);
-    }
-    if let Ok(seconds) = text.parse::<i64>() {
-        return jiff::Timestamp::from_second(seconds).map_err(|error| error.to_string());
-    }
-    let ago = humantime::parse_duration(text)
-        .map_err(|_| "write a time such as 2026-11-22T07:32:01Z, or a duration such as 10m".to_owned())?;
-    let ago = jiff::SignedDuration::try_from(ago).map_err(|error| error.to_string())?;
-    jiff::Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }

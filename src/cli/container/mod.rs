@@ -12,6 +12,7 @@ mod checkpoint;
 mod create;
 mod detach;
 mod environment;
+mod events;
 mod exec;
 mod fork;
 mod inspect;
@@ -19,14 +20,18 @@ mod keeper;
 mod kill;
 mod logs;
 mod options;
+mod pause;
+mod prune;
 mod ps;
 mod refused;
+mod rename;
 mod rm;
 mod run;
 mod session;
 mod start;
 mod stats;
 mod stop;
+mod time;
 mod timings;
 mod wait;
 
@@ -49,14 +54,23 @@ pub enum Verb {
     Fork(fork::Fork),
     /// Stop containers
     Stop(stop::Stop),
+    /// Stop containers and start them again
+    Restart(stop::Stop),
+    /// Have containers stand still
+    Pause(pause::Pause),
+    /// Let paused containers go on
+    Unpause(pause::Pause),
     /// Send containers a signal
     Kill(kill::Kill),
     /// Wait until containers end, and print their exit codes
     Wait(wait::Wait),
     /// Remove containers
+    #[command(alias = "remove")]
     Rm(rm::Rm),
+    /// Give a container another name
+    Rename(rename::Rename),
     /// List containers
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", alias = "ls")]
     Ps(ps::Ps),
     /// Show what running containers take of the host
     Stats(stats::Stats),
@@ -66,6 +80,8 @@ pub enum Verb {
     Attach(attach::Attach),
     /// Run a command in a container that runs
     Exec(exec::Exec),
+    /// Show what happens to containers
+    Events(events::Events),
     /// Print everything about containers or images, as JSON
     Inspect(inspect::Inspect),
 }
@@ -80,6 +96,11 @@ impl Verb {
             Verb::Checkpoint(verb) => verb.run(),
             Verb::Fork(verb) => verb.run(),
             Verb::Stop(verb) => verb.run(),
+            Verb::Restart(verb) => verb.restart(),
+            Verb::Pause(verb) => verb.run(true),
+            Verb::Unpause(verb) => verb.run(false),
+            Verb::Rename(verb) => verb.run(),
+            Verb::Events(verb) => verb.run(),
             Verb::Kill(verb) => verb.run(),
             Verb::Wait(verb) => verb.run(),
             Verb::Rm(verb) => verb.run(),
@@ -89,6 +110,26 @@ impl Verb {
             Verb::Attach(verb) => verb.run(),
             Verb::Exec(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
+        }
+    }
+}
+
+/// Verbs below `hull container`.
+#[derive(Debug, Subcommand)]
+pub enum GroupVerb {
+    #[command(flatten)]
+    /// Those that stand on their own, too.
+    Verb(Verb),
+    /// Remove all containers that do not run
+    Prune(prune::Prune),
+}
+
+impl GroupVerb {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            GroupVerb::Verb(verb) => verb.run(),
+            GroupVerb::Prune(verb) => verb.run(),
         }
     }
 }

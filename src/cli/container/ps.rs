@@ -45,7 +45,7 @@ impl Ps {
         let count = if self.latest { Some(1) } else { self.last };
         let mut containers = Store::open()?.list()?;
         if !self.all && count.is_none() {
-            containers.retain(|(_, _, state)| state.status == Status::Running);
+            containers.retain(|(_, _, state)| state.status.is_up());
         }
         containers.truncate(count.unwrap_or(usize::MAX));
         if self.quiet {
@@ -113,6 +113,7 @@ fn status(state: &State) -> String {
     match state.status {
         Status::Created | Status::Starting => "Created".to_owned(),
         Status::Running => format!("Up {}", since(&state.started_at)),
+        Status::Paused => format!("Up {} (Paused)", since(&state.started_at)),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Status::Dead => "Dead".to_owned(),
     }

@@ -245,6 +245,7 @@ impl<'a> Session<'a> {
             // The others are for whoever asks for them.
             KeeperMessage::Gone { .. }
             | KeeperMessage::Frozen
+            | KeeperMessage::Paused
             | KeeperMessage::Refused { .. }
             | KeeperMessage::GoesOn => {}
         }

@@ -66,19 +66,12 @@ impl Start {
             // Docker says nothing here.
             return Ok(ExitCode::SUCCESS);
         }
-        for_each(&self.containers, |store, container| {
-            self.begin(store, container)?.map_or(Ok(()), |channel| await_start(&channel))?;
-            Ok(container.to_owned())
-        })
+        for_each(&self.containers, |store, container| start(store, container).map(|()| container.to_owned()))
     }
 
     /// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
     fn begin(&self, store: &Store, container: &str) -> Result<Option<Channel>> {
-        let Some(name) = &self.checkpoint else {
-            let template = prepare(store, container)?;
-            let beginning = template.as_ref().map_or(Beginning::Boot, Beginning::Template);
-            return action::restart(store, container, false, beginning);
-        };
+        let Some(name) = &self.checkpoint else { return begin(store, container) };
         let folder = store.find(container)?;
         let path = Checkpoints::of(&folder, container, self.checkpoint_dir.as_deref())?.find(name)?;
         // The keeper looks again, but when it is refused there the container's record says so.
@@ -120,6 +113,21 @@ impl Start {
             End::Detached => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Starts a container that does not run, and waits until it does.
+///
+/// # Errors
+/// When there is no such container, or it cannot be started.
+pub fn start(store: &Store, container: &str) -> Result<()> {
+    begin(store, container)?.map_or(Ok(()), |channel| await_start(&channel))
+}
+
+/// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.
+fn begin(store: &Store, container: &str) -> Result<Option<Channel>> {
+    let template = prepare(store, container)?;
+    let beginning = template.as_ref().map_or(Beginning::Boot, Beginning::Template);
+    action::restart(store, container, false, beginning)
 }
 
 /// Waits until it runs.

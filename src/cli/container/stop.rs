@@ -1,13 +1,13 @@
-//! `hull stop`.
+//! `hull stop` and `hull restart`.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::for_each;
-use crate::container::{action, signal};
+use super::{for_each, start};
+use crate::container::{Result, action, signal, state::Store};
 
-/// Stop containers
+/// The arguments of both.
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Signal to send instead of the container's own
@@ -28,11 +28,22 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Runs the verb.
+    /// Stops them.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.each(|_, _| Ok(()))
+    }
+
+    /// Stops them, and starts them again.
+    pub fn restart(self) -> anyhow::Result<ExitCode> {
+        self.each(start::start)
+    }
+
+    fn each(self, then: impl Fn(&Store, &str) -> Result<()>) -> anyhow::Result<ExitCode> {
         let signal = self.signal.as_deref().map(signal::parse).transpose()?;
         for_each(&self.containers, |store, container| {
-            action::stop(store, container, signal, self.timeout).map(|()| container.to_owned())
+            action::stop(store, container, signal, self.timeout)?;
+            then(store, container)?;
+            Ok(container.to_owned())
         })
     }
 }

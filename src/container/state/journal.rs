@@ -3,16 +3,22 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Write,
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    container::{ContainerId, Description},
+    container::{
+        ContainerId, Description,
+        error::{Error, Result},
+    },
     vm::timestamp,
 };
+
+/// A line over this many bytes is none.
+const LONGEST: u64 = 1 << 20;
 
 /// The journal of one user's containers.
 #[derive(Debug, Clone)]
@@ -23,7 +29,7 @@ pub struct Journal(PathBuf);
 pub struct Event {
     /// When.
     pub time: String,
-    /// Docker's word: create, start, die, oom, kill, stop, destroy.
+    /// Docker's word: create, start, die, oom, kill, stop, pause, unpause, rename, destroy.
     pub action: String,
     /// To which container.
     pub id: ContainerId,
@@ -31,10 +37,44 @@ pub struct Event {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// What is in a journal, and what comes.
+#[derive(Debug)]
+pub struct Reader(BufReader<File>, String);
+
+impl Reader {
+    /// The next event, if there is one by now. What is no event is left out.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn next(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            // A line that is being written is gone on with.
+            (&mut self.0).take(LONGEST).read_line(&mut self.1)?;
+            if !self.1.ends_with('\n') && self.1.len() < LONGEST as usize {
+                return Ok(None);
+            }
+            let event = serde_json::from_str(&std::mem::take(&mut self.1));
+            if let Ok(event) = event {
+                return Ok(Some(event));
+            }
+        }
+    }
+}
+
 impl Journal {
     /// The journal in this file.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
+    }
+
+    /// Reads it from its beginning.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn read(&self) -> Result<Reader> {
+        let file = File::options().read(true).append(true).create(true).open(&self.0);
+        let file = file.map_err(Error::file("cannot open", &self.0))?;
+        Ok(Reader(BufReader::new(file), String::new()))
     }
 
     /// Appends an event. What cannot be written is lost: a full disk must not keep a container from ending.

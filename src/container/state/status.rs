@@ -14,6 +14,8 @@ pub enum Status {
     Starting,
     /// Its process runs.
     Running,
+    /// It runs, and its VM stands still.
+    Paused,
     /// Its process ended.
     Exited,
     /// It is being removed.
@@ -26,6 +28,7 @@ impl Status {
         match self {
             Self::Created | Self::Starting => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Exited => "exited",
             Self::Dead => "dead",
         }
@@ -33,7 +36,12 @@ impl Status {
 
     /// Whether a keeper has to be alive for it.
     pub fn needs_keeper(self) -> bool {
-        matches!(self, Self::Starting | Self::Running)
+        matches!(self, Self::Starting | Self::Running | Self::Paused)
+    }
+
+    /// Whether its process is there.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
     }
 }
 
@@ -80,7 +88,7 @@ impl State {
             Status::Starting => {
                 Self { status: Status::Created, exit_code: 137, error, keeper_pid: 0, ..self }
             }
-            Status::Running => Self {
+            Status::Running | Status::Paused => Self {
                 status: Status::Exited,
                 exit_code: 137,
                 error,

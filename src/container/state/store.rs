@@ -286,12 +286,39 @@ impl Store {
         Ok(Some(folder))
     }
 
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// When another container has it, or the disk is full.
+    pub fn rename(&self, folder: &Folder, name: &ContainerName) -> Result<()> {
+        let _lock = self.lock()?;
+        let gone = || Error::NotFound(folder.id.to_string());
+        let description = folder.description()?.ok_or_else(gone)?;
+        if description.name == *name {
+            return Err(Error::Conflict(
+                "Renaming a container with the same name as its current name".to_owned(),
+            ));
+        }
+        self.link(name, &folder.id)?;
+        let renamed = Description { name: name.clone(), ..description.clone() };
+        if let Err(error) = folder.write_description(&renamed) {
+            self.unlink(name, &folder.id);
+            return Err(error);
+        }
+        self.unlink(&description.name, &folder.id);
+        self.journal().append("rename", &renamed, &[("oldName", format!("/{}", description.name))]);
+        Ok(())
+    }
+
     /// Removes a container, whose lock the caller holds.
     ///
     /// # Errors
     /// When a file cannot be removed; then a later attempt goes on.
     pub fn remove(&self, folder: &Folder, description: &Description) -> Result<()> {
         let _lock = self.lock()?;
+        // A keeper does not know of a name that it got meanwhile.
+        let renamed = folder.description().ok().flatten();
+        let description = renamed.as_ref().unwrap_or(description);
         self.unlink(&description.name, &folder.id);
         remove_folder(folder.path()).map_err(Error::file("cannot remove", folder.path()))?;
         self.journal().append("destroy", description, &[]);

@@ -404,6 +404,8 @@ impl Keeper {
             ClientMessage::Begin => self.begin_exec(id),
             ClientMessage::Resize { size } if process != PROCESS => self.resize_exec(process, size),
             ClientMessage::Resize { size } => self.resize(size),
+            ClientMessage::Pause => self.pause(id),
+            ClientMessage::Unpause => self.end_pause(id),
             ClientMessage::Freeze => match descriptor {
                 Some(file) => self.freeze(id, file),
                 None => self.lose(id),

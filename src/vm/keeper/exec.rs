@@ -59,6 +59,7 @@ impl Keeper {
             Stage::Running | Stage::Resting if self.execs.len() >= MAX_EXECS => {
                 format!("{MAX_EXECS} processes were started in it by now; end some")
             }
+            Stage::Running if self.paused => "is paused, unpause the container before exec".to_owned(),
             Stage::Running | Stage::Resting => match read_process(file) {
                 Ok(process) => {
                     let terminal = process.terminal.is_some();

@@ -497,3 +497,38 @@ fn a_flooded_console_is_bounded() {
     let (outcome, _) = world.outcome();
     assert!(outcome.console.len() <= 8 << 10 && outcome.console.ends_with("line 19999\n"));
 }
+
+#[test]
+fn a_pause_ends_by_a_signal_at_the_latest() {
+    let mut world = Plan::new().begin();
+    let vmm_told = |world: &world::World| -> ToVmm {
+        match world.vmm.as_ref().unwrap().receive().unwrap() {
+            Received::Message(message, _) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let refused = |world: &world::World, why: &str| {
+        assert_eq!(world.hear(), Some(KeeperMessage::Refused { message: why.to_owned() }));
+    };
+    let _streams = world.started();
+    world.ask(&ClientMessage::Unpause);
+    refused(&world, "is not paused");
+    world.ask(&ClientMessage::Pause);
+    assert_eq!(vmm_told(&world), ToVmm::Pause);
+    assert_eq!(world.hear(), Some(KeeperMessage::Paused));
+    world.ask(&ClientMessage::Pause);
+    refused(&world, "is already paused");
+    world.ask(&ClientMessage::Unpause);
+    assert_eq!(vmm_told(&world), ToVmm::Resume);
+    assert_eq!(world.hear(), Some(KeeperMessage::GoesOn));
+    world.ask(&ClientMessage::Pause);
+    assert_eq!(vmm_told(&world), ToVmm::Pause);
+    assert_eq!(world.hear(), Some(KeeperMessage::Paused));
+    world.ask(&ClientMessage::Signal { signal: 10 });
+    assert_eq!(vmm_told(&world), ToVmm::Resume);
+    assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 10 });
+    world.exit(ExitStatus::Code(0));
+    drop(_streams);
+    let (_, notes) = world.stops();
+    assert_eq!(notes, ["started", "paused", "goes on", "paused", "goes on", "signal 10", "ended 0"]);
+}

@@ -18,6 +18,7 @@ mod client;
 mod events;
 mod exec;
 pub mod outcome;
+mod pause;
 mod poll;
 mod rest;
 mod streams;
@@ -190,6 +191,8 @@ pub struct Keeper {
     exit_reason: Option<ExitReason>,
     agent: Option<Agent>,
     stage: Stage,
+    /// In [`Stage::Running`]: the VM stands still.
+    paused: bool,
     /// In [`Stage::Resting`].
     rest: Option<Rest>,
     /// What the agent is told when it is back from a rest.
@@ -248,6 +251,7 @@ impl Keeper {
             exit_reason: None,
             agent: doors.agent,
             stage: Stage::Booting,
+            paused: false,
             rest: None,
             held: Vec::new(),
             deadline: None,
@@ -410,6 +414,8 @@ impl Keeper {
 
     /// Passes a signal on. Before the process runs, one that would end it ends the VM.
     fn signal(&mut self, signal: Signal) {
+        // As with Docker: it would hear nothing.
+        self.unpause();
         match self.stage {
             Stage::Booting | Stage::Starting if ends_a_process(signal) => {
                 self.ending.get_or_insert(Ending::NotStarted {

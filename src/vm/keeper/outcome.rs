@@ -17,6 +17,8 @@ pub trait Record {
     fn signalled(&mut self, signal: u8);
     /// The stop signal was sent.
     fn stopping(&mut self);
+    /// The VM stands still, or goes on.
+    fn paused(&mut self, paused: bool);
     /// The VM is gone.
     fn ended(&mut self, outcome: &Outcome);
 }

@@ -52,6 +52,7 @@ impl Keeper {
         let refusal = match self.stage {
             Stage::Resting => "another command makes a checkpoint of it; try again when that is done",
             Stage::Booting | Stage::Starting => "it is being started; try again when it runs",
+            Stage::Running if self.paused => "it is paused; let it go on first",
             Stage::Running if !self.execs.is_empty() => {
                 "a process that `hull exec` started runs in it; try again when that has ended"
             }
@@ -67,9 +68,13 @@ impl Keeper {
         self.refuse(client, refusal);
     }
 
-    fn refuse(&self, client: ClientId, message: &str) {
+    pub(super) fn refuse(&self, client: ClientId, message: &str) {
+        self.answer(client, &KeeperMessage::Refused { message: message.to_owned() });
+    }
+
+    pub(super) fn answer(&self, client: ClientId, message: &KeeperMessage) {
         if let Some(client) = self.clients.iter().find(|known| known.id == client) {
-            client.tell(&KeeperMessage::Refused { message: message.to_owned() });
+            client.tell(message);
         }
     }
 
@@ -200,9 +205,7 @@ impl Keeper {
             self.tell_agent(&message);
         }
         let Some(rest) = rest else { return };
-        if let Some(client) = self.clients.iter().find(|known| known.id == rest.client) {
-            client.tell(&KeeperMessage::GoesOn);
-        }
+        self.answer(rest.client, &KeeperMessage::GoesOn);
         if let Some((status, oom_killed)) = rest.exited {
             self.exited(status, oom_killed);
         }

@@ -73,6 +73,10 @@ impl Record for Notes {
         self.0.lock().unwrap().push("stopping".to_owned());
     }
 
+    fn paused(&mut self, paused: bool) {
+        self.0.lock().unwrap().push(if paused { "paused" } else { "goes on" }.to_owned());
+    }
+
     fn ended(&mut self, outcome: &Outcome) {
         self.0.lock().unwrap().push(format!("ended {}", outcome.ending.code()));
     }

@@ -1,0 +1,129 @@
+//! `hull container prune`.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use clap::Args;
+
+use super::time::parse_time;
+use crate::{
+    cli::{image::size, terminal},
+    container::{
+        Description, action,
+        state::{State, Status, Store},
+    },
+    folders,
+};
+
+/// Remove all containers that do not run
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those that are meant: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]
+    #[arg(long, value_name = "FILTER", value_parser = parse_filter)]
+    filter: Vec<Filter>,
+}
+
+/// Which are meant.
+#[derive(Debug, Clone)]
+enum Filter {
+    /// Created before this.
+    Until(jiff::Timestamp),
+    /// With this label, or without it.
+    Label { name: String, value: Option<String>, wanted: bool },
+}
+
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    let unknown = || {
+        format!("invalid filter '{text}'; there are until=TIME, label=NAME[=VALUE] and label!=NAME[=VALUE]")
+    };
+    let (key, value) = text.split_once('=').ok_or_else(unknown)?;
+    let label = |wanted| {
+        let (name, value) = value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value)));
+        Filter::Label { name: name.to_owned(), value: value.map(str::to_owned), wanted }
+    };
+    match key {
+        "until" => parse_time(value).map(Filter::Until),
+        "label" => Ok(label(true)),
+        "label!" => Ok(label(false)),
+        _ => Err(unknown()),
+    }
+}
+
+impl Filter {
+    fn means(&self, description: &Description) -> bool {
+        match self {
+            Self::Until(time) => {
+                description.created.parse::<jiff::Timestamp>().is_ok_and(|created| created < *time)
+            }
+            Self::Label { name, value, wanted } => {
+                has(&description.config.labels, name, value.as_deref()) == *wanted
+            }
+        }
+    }
+}
+
+fn has(labels: &BTreeMap<String, String>, name: &str, value: Option<&str>) -> bool {
+    labels.get(name).is_some_and(|found| value.is_none_or(|value| value == found))
+}
+
+impl Prune {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if !self.force {
+            eprintln!("WARNING! This will remove all stopped containers.");
+            if !terminal::confirm()? {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        let store = Store::open()?;
+        let over = |state: &State| matches!(state.status, Status::Created | Status::Exited | Status::Dead);
+        let mut code = ExitCode::SUCCESS;
+        let (mut removed, mut reclaimed) = (Vec::new(), 0);
+        for (folder, description, state) in store.list()? {
+            if !over(&state) || !self.filter.iter().all(|filter| filter.means(&description)) {
+                continue;
+            }
+            let size = folders::allocated(folder.path());
+            match action::remove(&store, folder.id.as_str(), false) {
+                Ok(()) => {
+                    removed.push(folder.id);
+                    reclaimed += size;
+                }
+                // It was started, or removed, a moment ago.
+                Err(error) => {
+                    eprintln!("hull: {error}");
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        if !removed.is_empty() {
+            println!("Deleted Containers:");
+            removed.iter().for_each(|id| println!("{id}"));
+            println!();
+        }
+        println!("Total reclaimed space: {}", size::human(reclaimed));
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_those_of_docker() {
+        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        assert!(has(&labels, "a", None) && has(&labels, "a", Some("1")) && !has(&labels, "a", Some("2")));
+        assert!(matches!(
+            parse_filter("label!=a=1"),
+            Ok(Filter::Label { wanted: false, value: Some(_), .. })
+        ));
+        assert!(matches!(parse_filter("label=a"), Ok(Filter::Label { wanted: true, value: None, .. })));
+        assert!(matches!(parse_filter("until=24h"), Ok(Filter::Until(_))));
+        for wrong in ["until", "until=x", "status=exited", ""] {
+            assert!(parse_filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}
