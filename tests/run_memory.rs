@@ -2,10 +2,21 @@
 
 mod common;
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
 use common::Home;
 
 /// Takes memory without touching it, so that it does not take long where guests are slow: pages of a tmpfs, 2 MiB each.
 const TAKE: &str = "fallocate -l 400M /t/big && stat -c %s /t/big && grep MemTotal /proc/meminfo";
+
+/// Writes 80 MiB and frees them.
+const USE_AND_FREE: &str = "dd if=/dev/zero of=/t/big bs=1M count=80 2>/dev/null && echo used && read free && \
+                            rm /t/big && echo freed && read end";
 
 fn megabytes(line: Option<&str>) -> u64 {
     let kilobytes =
@@ -52,4 +63,34 @@ fn a_container_gets_no_more_than_its_limit() {
     let output = home.run(&[&["run"], &limits[..], &["busybox", "sh", "-c", TAKE]].concat());
     assert!(!output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("419430400"));
     assert_eq!(home.inspect("big")["HostConfig"]["Memory"], 380 << 20);
+}
+
+#[test]
+fn what_a_container_has_freed_the_host_has_back() {
+    let Some(home) = Home::with_busybox("what_a_container_has_freed_the_host_has_back") else { return };
+    let options = ["run", "--rm", "-i", "--tmpfs", "/t:size=400m,huge=always", "busybox", "sh", "-c"];
+    let mut run = home.hull(&[&options[..], &[USE_AND_FREE]].concat());
+    let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("hull");
+    let mut input = run.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(run.stdout.take().expect("stdout")).lines();
+    let mut expect = |line| assert_eq!(lines.next().expect("a line").expect("text"), line);
+    let own = || {
+        let vmm = home.find("vmm").expect("a VMM").as_raw_nonzero();
+        let rollup = std::fs::read_to_string(format!("/proc/{vmm}/smaps_rollup")).expect("smaps_rollup");
+        megabytes(rollup.lines().find(|line| line.starts_with("Anonymous:")))
+    };
+
+    expect("used");
+    let used = own();
+    assert!(used > 80, "{used} MB");
+    input.write_all(b"\n").expect("a reader");
+    expect("freed");
+    let begun = Instant::now();
+    while own() + 70 > used {
+        assert!(begun.elapsed() < Duration::from_secs(120), "of {used} MB there are still {}", own());
+        sleep(Duration::from_millis(100));
+    }
+    eprintln!("{used} MB are {} MB {:?} later", own(), begun.elapsed());
+    input.write_all(b"\n").expect("a reader");
+    assert!(run.wait().expect("an end").success());
 }

@@ -57,6 +57,11 @@ impl Quirks {
         self.pvm
     }
 
+    /// Whether guests read the host's own TSC, whatever KVM is told to show them.
+    pub fn native_tsc(&self) -> bool {
+        self.pvm
+    }
+
     /// How many times as long as elsewhere a guest may take for what has a time limit.
     pub fn patience(&self) -> u32 {
         if self.pvm { 5 } else { 1 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::entropy::EntropyState;
@@ -28,6 +29,8 @@ pub enum DeviceKind {
     Console = 3,
     /// Entropy source.
     Entropy = 4,
+    /// Memory balloon.
+    Balloon = 5,
     /// Socket device.
     Vsock = 19,
     /// Memory device.
@@ -191,6 +194,8 @@ pub enum DeviceState {
     Console(ConsoleState),
     /// An entropy source's.
     Entropy(EntropyState),
+    /// A balloon's.
+    Balloon(BalloonState),
     /// A socket device's.
     Vsock(VsockState),
     /// A memory device's.
@@ -204,6 +209,7 @@ impl DeviceState {
             Self::Block(_) => DeviceKind::Block,
             Self::Console(_) => DeviceKind::Console,
             Self::Entropy(_) => DeviceKind::Entropy,
+            Self::Balloon(_) => DeviceKind::Balloon,
             Self::Vsock(_) => DeviceKind::Vsock,
             Self::Mem(_) => DeviceKind::Mem,
         }

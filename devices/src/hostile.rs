@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,8 @@ use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::backing::Backing as GivenBack;
+use crate::balloon::Balloon;
 use crate::block::request::parse;
 use crate::block::{Backend, FileDisk, Layers, Serial, execute};
 use crate::bus::BusDevice;
@@ -372,16 +375,27 @@ pub fn entropy(program: &[u8]) {
     drive_polled(Entropy::new().expect("a device"), |_| (), program);
 }
 
+/// Memory that nothing is behind, and of which only this is ever to be given back.
+struct Within(Range<u64>);
+
+impl GivenBack for Within {
+    fn give_back(&mut self, address: GuestAddress, length: u64) -> std::io::Result<()> {
+        assert!(length > 0 && length.is_multiple_of(4096) && address.0.is_multiple_of(4096));
+        assert!(address.0 >= self.0.start && address.0 + length <= self.0.end);
+        Ok(())
+    }
+}
+
+/// A memory balloon.
+pub fn balloon(program: &[u8]) {
+    let device = Balloon::new(Box::new(Within(0..SECOND + REGION))).expect("a device");
+    drive_polled(device, |_| (), program);
+}
+
 /// A memory device whose size changes all the time.
 pub fn mem(program: &[u8]) {
-    struct Nowhere;
-    impl mem::Backing for Nowhere {
-        fn give_back(&mut self, offset: u64, length: u64) -> std::io::Result<()> {
-            assert!(length > 0 && offset + length <= MEM_SIZE);
-            Ok(())
-        }
-    }
-    let device = Mem::new(GuestAddress(MEM_ADDRESS), MEM_SIZE, Box::new(Nowhere)).expect("a device");
+    let backing = Within(MEM_ADDRESS..MEM_ADDRESS + MEM_SIZE);
+    let device = Mem::new(GuestAddress(MEM_ADDRESS), MEM_SIZE, Box::new(backing)).expect("a device");
     let mut turns = 0;
     let between = |device: &mut Mem| {
         turns += 1;

@@ -46,6 +46,11 @@ proptest! {
     }
 
     #[test]
+    fn balloon(program in program()) {
+        super::balloon(&program);
+    }
+
+    #[test]
     fn mem(program in program()) {
         super::mem(&program);
     }

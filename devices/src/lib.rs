@@ -84,6 +84,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod backing;
+pub mod balloon;
 pub mod block;
 pub mod bus;
 pub mod console;

@@ -145,6 +145,8 @@ impl Memory {
         let Some(watched) = &mut self.watched else { return };
         let quiet = match &mut watched.state {
             State::Growing { had, wanted, look, give_up } if now >= *look => {
+                // Time in which nobody looked does not count: the VM stood still, and so may the host have that gives.
+                *give_up += now - *look;
                 *look = now + LOOK_NS;
                 let present = present();
                 if present > *had {

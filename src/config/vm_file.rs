@@ -73,11 +73,13 @@ pub struct Machine {
     pub vcpus: u8,
     /// Memory; rounded up to 2 MiB.
     pub memory: Size,
+    /// A virtio balloon, by which the guest gives back memory that is free.
+    pub balloon: bool,
 }
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { vcpus: 1, memory: Size::mib(512) }
+        Self { vcpus: 1, memory: Size::mib(512), balloon: false }
     }
 }
 

@@ -12,7 +12,7 @@ fn the_example_in_the_documentation_is_read() {
         .map(|line| format!("{}\n", line.trim_start_matches("//!")))
         .collect();
     let file = VmFile::parse(&example).unwrap();
-    assert_eq!(file.machine, Machine { vcpus: 2, memory: Size::mib(512) });
+    assert_eq!(file.machine, Machine { vcpus: 2, ..Machine::default() });
     assert_eq!(file.disks, [Disk { path: "root.img".into(), read_only: true }]);
     assert_eq!(file.console, Console::Virtio);
 }

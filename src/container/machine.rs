@@ -111,6 +111,7 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
             disk(data, false, "data"),
             DeviceConfig::Vsock { cid: GUEST_CID },
             DeviceConfig::Entropy,
+            DeviceConfig::Balloon,
             DeviceConfig::Memory { size: size.growth },
         ],
         profile,

@@ -132,6 +132,8 @@ pub enum DeviceConfig {
     },
     /// virtio-rng from the host's `getrandom`.
     Entropy,
+    /// virtio-balloon, by which the guest gives back memory that is free.
+    Balloon,
     /// virtio-mem: memory beside what the VM begins with, of which it has none before [`super::control::KeeperMessage::Memory`].
     /// One at most.
     Memory {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use hull_arch::layout::{self, AddressRange};
 use hull_arch::tables::MmioDevice;
+use hull_devices::balloon::Balloon;
 use hull_devices::block::{Block, FileDisk, Layers, Serial as DiskSerial};
 use hull_devices::bus::Bus;
 use hull_devices::console::Console;
@@ -122,9 +123,15 @@ impl Devices {
                 subscribe(wiring.events, OnLoop::new(entropy.clone()));
                 self.add_virtio(entropy, wiring)
             }
+            DeviceConfig::Balloon => {
+                let backing = Box::new(GiveBack::new(wiring.memory.clone()));
+                let balloon = Arc::new(Mutex::new(Balloon::new(backing).context("cannot make the balloon")?));
+                subscribe(wiring.events, OnLoop::new(balloon.clone()));
+                self.add_virtio(balloon, wiring)
+            }
             DeviceConfig::Memory { .. } => {
                 anyhow::ensure!(self.reachable.mem.is_none(), "a VM has one memory device");
-                let backing = Box::new(GiveBack::new(wiring.memory.clone(), wiring.growth));
+                let backing = Box::new(GiveBack::new(wiring.memory.clone()));
                 let mem = Mem::new(GuestAddress(wiring.growth.start), wiring.growth.size, backing)
                     .context("cannot make the memory device")?;
                 let mem = Arc::new(Mutex::new(mem));

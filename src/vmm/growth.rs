@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hull_arch::layout::{AddressRange, MemoryMap};
+use hull_devices::backing::Backing;
 use hull_devices::device::Memory;
-use hull_devices::mem::Backing;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
+use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap, MmapRegion};
 
 /// KVM is told of this many bytes at once: a slot takes milliseconds when a VM runs, and memory of the host by its size.
 const STEP: u64 = 512 << 20;
@@ -34,10 +34,9 @@ pub struct Growth {
 /// # Errors
 /// When the addresses are not to be had.
 pub fn fresh(map: &MemoryMap) -> anyhow::Result<Memory> {
-    let mut regions = map.regions();
-    regions.extend(region(map.growth));
-    Memory::from_ranges(&regions)
-        .with_context(|| format!("cannot reserve {} MiB of memory", (map.memory() + map.growth.size) >> 20))
+    let memory = Memory::from_ranges(&map.regions())
+        .with_context(|| format!("cannot reserve {} MiB of memory", map.memory() >> 20))?;
+    complete(memory, map, 0)
 }
 
 /// Adds what a snapshot does not have to its memory, in which the VM had `grown` bytes of its growth.
@@ -52,13 +51,19 @@ pub fn complete(memory: Memory, map: &MemoryMap, grown: u64) -> anyhow::Result<M
     let Some((start, size)) = region(AddressRange::new(start + grown, left)) else {
         return Ok(memory);
     };
-    let rest = MmapRegionBuilder::new(size)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
-        .build()
+    let rest = reserve(size, libc::PROT_READ | libc::PROT_WRITE)
+        // A host that never promises more than it has (`vm.overcommit_memory` 2) promises memory that may not be touched.
+        .or_else(|_| reserve(size, libc::PROT_NONE))
         .with_context(|| format!("cannot reserve {} MiB of memory", size >> 20))?;
     let rest = GuestRegionMmap::new(rest, start).context("the memory wraps around")?;
     memory.insert_region(Arc::new(rest)).context("the memory overlaps")
+}
+
+fn reserve(size: usize, protection: libc::c_int) -> Result<MmapRegion, MmapRegionError> {
+    MmapRegionBuilder::new(size)
+        .with_mmap_prot(protection)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+        .build()
 }
 
 /// What a snapshot has of the memory, when `grown` bytes of the growth are known.
@@ -95,7 +100,9 @@ impl Growth {
         while self.known.get() < size.min(most) {
             let known = self.known.get();
             let step = STEP.min(most - known);
-            self.add_slot(AddressRange::new(start + known, step))?;
+            let range = AddressRange::new(start + known, step);
+            self.make_usable(range).context("the host has no memory left to promise")?;
+            self.add_slot(range)?;
             self.known.set(known + step);
         }
         Ok(self.known.get())
@@ -116,6 +123,17 @@ impl Growth {
         self.map.memory() + self.known()
     }
 
+    /// Memory that was only [reserved](reserve) can be touched from now on.
+    fn make_usable(&self, range: AddressRange) -> anyhow::Result<()> {
+        let host = self.memory.get_slice(GuestAddress(range.start), range.size as usize)?;
+        let address = host.ptr_guard_mut().as_ptr().cast();
+        // SAFETY: the range is guest memory that is mapped, and becomes or stays readable and writable.
+        if unsafe { libc::mprotect(address, host.len(), libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        Ok(())
+    }
+
     fn add_slot(&self, range: AddressRange) -> anyhow::Result<()> {
         // Fails for what is not in one mapping, of which a snapshot might make a slot.
         let host = self.memory.get_slice(GuestAddress(range.start), range.size as usize)?;
@@ -134,22 +152,19 @@ impl Growth {
     }
 }
 
-/// Gives memory of the growth back to the host. What was restored from a snapshot is there as before when it is used again.
-pub struct GiveBack {
-    memory: Arc<Memory>,
-    start: u64,
-}
+/// Gives memory back to the host. What was restored from a snapshot is there as before when it is used again.
+pub struct GiveBack(Arc<Memory>);
 
 impl GiveBack {
-    /// For the growth that begins at this address of the guest.
-    pub fn new(memory: Arc<Memory>, growth: AddressRange) -> Self {
-        Self { memory, start: growth.start }
+    /// For this memory.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self(memory)
     }
 }
 
 impl Backing for GiveBack {
-    fn give_back(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        for slice in self.memory.get_slices(GuestAddress(self.start + offset), length as usize) {
+    fn give_back(&mut self, address: GuestAddress, length: u64) -> io::Result<()> {
+        for slice in self.0.get_slices(address, length as usize) {
             let slice = slice.map_err(io::Error::other)?;
             let address = slice.ptr_guard_mut().as_ptr().cast();
             // SAFETY: the range is mapped, it is the guest's memory, which nobody here holds references into.

@@ -61,9 +61,9 @@ fn memory_given_back_is_empty_afterwards() {
     for offset in [0, 2 * MIB, 4 * MIB] {
         memory.write_slice(b"here", at(offset)).unwrap();
     }
-    let mut backing = GiveBack::new(memory.clone(), map.growth);
-    backing.give_back(2 * MIB, 2 * MIB).unwrap();
+    let mut backing = GiveBack::new(memory.clone());
+    backing.give_back(at(2 * MIB), 2 * MIB).unwrap();
     let there = [0, 2 * MIB, 4 * MIB].map(|offset| memory.read_obj::<u32>(at(offset)).unwrap() != 0);
     assert_eq!(there, [true, false, true]);
-    assert!(backing.give_back(63 * MIB, 2 * MIB).is_err());
+    assert!(backing.give_back(at(63 * MIB), 2 * MIB).is_err());
 }

@@ -11,7 +11,7 @@ use event_manager::EventManager;
 use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
-use hull_arch::cpu::{self, CpuModel, StateFormat};
+use hull_arch::cpu::{self, CpuModel, StateFormat, VcpuState};
 use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
@@ -121,6 +121,9 @@ impl Machine {
                     let age = state.vm.age();
                     state.vm.advance(age);
                     state.vcpus.iter_mut().for_each(|vcpu| vcpu.advance(age));
+                }
+                if quirks.native_tsc() {
+                    state.vcpus.iter_mut().for_each(VcpuState::expire_timer);
                 }
                 restore(state, &format, &vm, &vcpus, &devices, &growth)?;
                 if kernel_kind == KernelKind::Foreign {

@@ -55,6 +55,15 @@ impl VcpuState {
             msr.data = msr.data.wrapping_add(cycles as u64);
         }
     }
+
+    /// Has its timer be due, if it is armed. For hosts whose TSC guests read as it is: it may have begun anew since, and hull's
+    /// kernel, which sees to that, does so at an interrupt.
+    pub fn expire_timer(&mut self) {
+        const PAST: u64 = 1;
+        for msr in self.msrs.iter_mut().filter(|msr| msr.index == TSC_DEADLINE && msr.data != 0) {
+            msr.data = PAST;
+        }
+    }
 }
 
 /// What there is of state in a VM's vCPUs on this host; saves and restores it.

@@ -101,3 +101,21 @@ fn time_that_passed_is_added_to_what_counts_it() {
     state.tsc_khz = Some(u32::MAX);
     state.advance(Duration::MAX);
 }
+
+#[test]
+fn a_timer_that_is_armed_is_due_where_the_tsc_began_anew() {
+    let Some(kvm) = kvm("a_timer_that_is_armed_is_due_where_the_tsc_began_anew") else { return };
+    let guest = Guest::new(&kvm, 1);
+    let vcpu = guest.vm.create_vcpu(0).unwrap();
+    guest.model.configure(&vcpu, 0).unwrap();
+    let mut state = StateFormat::new(&kvm, &guest.vm).unwrap().save(&vcpu).unwrap();
+    let deadline = |state: &VcpuState| {
+        let msr = state.msrs.iter().find(|msr| msr.index == TSC_DEADLINE);
+        msr.map(|msr| msr.data)
+    };
+    state.expire_timer();
+    assert_eq!(deadline(&state), Some(0), "none is armed");
+    state.msrs.iter_mut().filter(|msr| msr.index == TSC_DEADLINE).for_each(|msr| msr.data = 1 << 62);
+    state.expire_timer();
+    assert_eq!(deadline(&state), Some(1));
+}

@@ -17,11 +17,11 @@ struct Given {
 }
 
 impl Backing for Given {
-    fn give_back(&mut self, offset: u64, length: u64) -> io::Result<()> {
+    fn give_back(&mut self, address: GuestAddress, length: u64) -> io::Result<()> {
         if self.refuses {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.ranges.lock().unwrap().push((offset / BLOCK_SIZE, length / BLOCK_SIZE));
+        self.ranges.lock().unwrap().push(((address.0 - ADDRESS) / BLOCK_SIZE, length / BLOCK_SIZE));
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod blocks;
 pub mod request;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use self::blocks::Blocks;
 use self::request::{Answer, Block, Request};
+use crate::backing::Backing;
 use crate::device::{
     ActivateError, Activation, Device, DeviceKind, DeviceState, Interrupt, Memory, RestoreError,
     read_config_bytes,
@@ -38,15 +40,6 @@ const BUDGET: u16 = 8;
 pub const BLOCK_SIZE: u64 = 2 << 20;
 /// VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE (5.15.3): the driver does not touch what is not plugged, not even to read it.
 const F_UNPLUGGED_INACCESSIBLE: u32 = 1;
-
-/// The memory behind the region. It is the VMM's.
-pub trait Backing: Send {
-    /// Gives the memory at these bytes of the region back to the host.
-    ///
-    /// # Errors
-    /// When the host does not take it.
-    fn give_back(&mut self, offset: u64, length: u64) -> io::Result<()>;
-}
 
 /// Memory that comes and goes.
 pub struct Mem {
@@ -265,8 +258,7 @@ impl Region {
             },
             Request::Unplug(block) => match range(block) {
                 Some(range) if blocks.all(&range, true) => {
-                    let (offset, length) = (range.start * BLOCK_SIZE, (range.end - range.start) * BLOCK_SIZE);
-                    if backing.give_back(offset, length).is_err() {
+                    if self.give_back(&range, backing).is_err() {
                         return Answer::Busy;
                     }
                     blocks.set(range, false);
@@ -275,11 +267,11 @@ impl Region {
                 _ => Answer::Error,
             },
             Request::UnplugAll => {
-                let end = blocks.end();
-                if end > 0 && backing.give_back(0, end * BLOCK_SIZE).is_err() {
+                let all = 0..blocks.end();
+                if !all.is_empty() && self.give_back(&all, backing).is_err() {
                     return Answer::Busy;
                 }
-                blocks.set(0..end, false);
+                blocks.set(all, false);
                 Answer::Done
             }
             Request::State(block) => match range(block) {
@@ -291,8 +283,13 @@ impl Region {
         }
     }
 
+    fn give_back(&self, blocks: &Range<u64>, backing: &mut dyn Backing) -> io::Result<()> {
+        let address = GuestAddress(self.address + blocks.start * BLOCK_SIZE);
+        backing.give_back(address, (blocks.end - blocks.start) * BLOCK_SIZE)
+    }
+
     /// The numbers of these blocks, if they are some and all in the usable region (5.15.6.2).
-    fn blocks_at(&self, Block { address, count }: Block) -> Option<std::ops::Range<u64>> {
+    fn blocks_at(&self, Block { address, count }: Block) -> Option<Range<u64>> {
         let offset = address.checked_sub(self.address)?;
         if count == 0 || !offset.is_multiple_of(BLOCK_SIZE) {
             return None;

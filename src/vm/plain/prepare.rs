@@ -83,6 +83,9 @@ pub fn prepare(description: &Description, console: &OwnedFd) -> anyhow::Result<P
         Console::None => input = None,
     }
     devices.push(DeviceConfig::Entropy);
+    if file.machine.balloon {
+        devices.push(DeviceConfig::Balloon);
+    }
     for (index, disk) in file.disks.iter().enumerate() {
         let opened = open_disk(disk)?;
         if let Some(stamp) = description.stamps.get(&index) {
