@@ -6,6 +6,7 @@
 //! said here; on every other host there are no quirks.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +29,10 @@ pub struct Warning {
 }
 
 impl Quirks {
-    /// Looks at this host.
+    /// Looks at this host; once in a process, which may be confined later and see nothing of it.
     pub fn detect() -> Self {
-        Self::detect_at(Path::new("/"))
+        static DETECTED: OnceLock<Quirks> = OnceLock::new();
+        *DETECTED.get_or_init(|| Self::detect_at(Path::new("/")))
     }
 
     /// Looks at the host whose file system is at `root`.

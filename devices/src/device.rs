@@ -12,6 +12,7 @@ use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::entropy::EntropyState;
+use crate::fs::FsState;
 use crate::mem::MemState;
 use crate::queue::VirtQueue;
 use crate::vsock::VsockState;
@@ -35,6 +36,8 @@ pub enum DeviceKind {
     Vsock = 19,
     /// Memory device.
     Mem = 24,
+    /// File system.
+    Fs = 26,
 }
 
 /// A virtio device without a transport.
@@ -200,6 +203,8 @@ pub enum DeviceState {
     Vsock(VsockState),
     /// A memory device's.
     Mem(MemState),
+    /// A file share's.
+    Fs(FsState),
 }
 
 impl DeviceState {
@@ -212,6 +217,7 @@ impl DeviceState {
             Self::Balloon(_) => DeviceKind::Balloon,
             Self::Vsock(_) => DeviceKind::Vsock,
             Self::Mem(_) => DeviceKind::Mem,
+            Self::Fs(_) => DeviceKind::Fs,
         }
     }
 }

@@ -103,6 +103,22 @@ pub fn write_at(
     moved(buffers, result)
 }
 
+/// Writes the front of `buffers` to the end of a file, wherever that is by now; returns the number of bytes.
+///
+/// # Errors
+/// As `pwritev2`.
+pub fn append(
+    file: BorrowedFd<'_>,
+    memory: &GuestMemoryMmap<()>,
+    buffers: &mut Buffers,
+) -> io::Result<usize> {
+    let pieces = Pieces::new(memory, buffers, usize::MAX)?;
+    let (list, count) = (pieces.list.as_ptr(), pieces.count as c_int);
+    // SAFETY: as in `read_at`.
+    let result = unsafe { libc::pwritev2(file.as_raw_fd(), list, count, 0, libc::RWF_APPEND) };
+    moved(buffers, result)
+}
+
 /// Receives at most `limit` bytes from a stream socket into the front of `buffers`, without waiting; returns the
 /// number of bytes, 0 at the end of the stream.
 ///

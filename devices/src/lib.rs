@@ -80,6 +80,7 @@
 //! * vCPU (registers, reset): `read`, `write`, `close`, `futex`, and memory for the heap.
 //! * event loop: `epoll_wait`, `epoll_ctl`, `read`, `write`, `recvmsg`, `sendmsg`, `sendto`, `socketpair`, `shutdown`,
 //!   `fstat`, `getrandom`, and what the VMM gives memory back with.
+//! * share worker: what a file system does, below descriptors that it was given (`src/vmm/confinement.rs` has the list).
 //! * disk worker: `epoll_wait`, `read`, `write`, `preadv`, `pwritev`, `pwrite64`, `fallocate`, `fdatasync`, `futex`.
 
 #![deny(unsafe_code)]
@@ -92,6 +93,7 @@ pub mod console;
 pub mod device;
 pub mod entropy;
 pub mod event_loop;
+pub mod fs;
 pub mod guest_io;
 #[cfg(any(test, feature = "hostile"))]
 pub mod hostile;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hull_protocol::{Container as Request, Process, ProcessId};
+use hull_protocol::{Container as Request, Process, ProcessId, SHARE};
 use rustix::{
     fd::{AsFd, BorrowedFd, RawFd},
     fs::{Gid, Uid},
@@ -126,9 +126,12 @@ pub fn first_process(request: &Request, process: &Process, user: &User) -> Resul
     if process.terminal.is_some() {
         steps.push(bind("/dev/pts/0", "/dev/console")?);
     }
-    for mount in &request.mounts {
-        steps.push(mounts::step(mount)?);
+    if request.user_namespace && request.mounts.iter().any(|mount| mount.kind == SHARE) {
+        return Err(Failure::invalid(
+            "a container with a user namespace cannot have anything of the host yet",
+        ));
     }
+    steps.extend(mounts::steps(&request.mounts)?);
     place_files(request, &mut steps)?;
     for path in request.masked_paths.iter().filter(|path| !skeleton::covers(path)) {
         steps.push(Step::Mask(text("path", path.as_str())?));

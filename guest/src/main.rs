@@ -38,6 +38,7 @@ mod process;
 mod pump;
 mod read_ahead;
 mod rootfs;
+mod shares;
 mod skeleton;
 mod spare;
 mod stdio;

@@ -1,24 +1,46 @@
 //! Mounts of a request: options as mount(8) has them, sorted into flags and what the file system gets.
 
-use hull_protocol::Mount;
+use hull_protocol::{Mount, SHARE};
 use rustix::mount::MountFlags;
 
 use crate::{
     failure::{Failure, text},
+    shares,
     step::{Step, Target},
 };
 
-/// The step that makes a mount of a request.
+/// The steps that make the mounts of a request.
 ///
 /// # Errors
-/// When its destination is no absolute path, or it asks for something that is not possible.
-pub fn step(mount: &Mount) -> Result<Step, Failure> {
-    let destination = &*mount.destination;
+/// When a destination is no absolute path, or something is asked for that is not possible.
+pub fn steps(mounts: &[Mount]) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
+    if mounts.iter().any(|mount| mount.kind == SHARE) {
+        steps.extend(shares::all()?);
+    }
+    for mount in mounts {
+        check_destination(&mount.destination)?;
+        if mount.kind == SHARE {
+            steps.extend(shares::one(mount)?);
+        } else {
+            steps.push(step(mount)?);
+        }
+    }
+    Ok(steps)
+}
+
+fn check_destination(destination: &str) -> Result<(), Failure> {
     if !destination.starts_with('/') || destination.trim_matches('/').is_empty() {
         return Err(Failure::invalid(format!(
             "{destination:?} is not a path that something can be mounted on"
         )));
     }
+    Ok(())
+}
+
+/// The step that mounts a file system.
+fn step(mount: &Mount) -> Result<Step, Failure> {
+    let destination = &*mount.destination;
     if mount.kind.is_empty() || mount.kind == "bind" {
         return Err(Failure::invalid(format!("the mount on {destination} has no file system type")));
     }

@@ -38,7 +38,7 @@ fn what_is_not_possible_is_named() {
     for destination in ["", "/", "x", "//"] {
         let mount =
             Mount { kind: "tmpfs".to_owned(), destination: destination.to_owned(), ..Mount::default() };
-        assert!(step(&mount).is_err(), "{destination:?}");
+        assert!(steps(&[mount]).is_err(), "{destination:?}");
     }
     let bind = Mount { kind: "bind".to_owned(), destination: "/x".to_owned(), ..Mount::default() };
     assert!(step(&bind).is_err());

@@ -104,6 +104,8 @@ pub enum Step {
     Mask(Text),
     /// Makes what is under a path read-only, if it exists.
     ReadOnly(Text),
+    /// Makes the mount at a path read-only.
+    Seal(Text),
     /// Makes the root read-only, not what is mounted below it.
     ReadOnlyRoot,
     /// `mkdir`.
@@ -225,6 +227,7 @@ impl Step {
                 Ok(()) => sys::make_mount_read_only(path)?,
                 other => unless_absent(other)?,
             },
+            Self::Seal(path) => sys::make_mount_read_only(path)?,
             Self::ReadOnlyRoot => sys::make_mount_read_only(c"/")?,
             Self::Directory { path, mode } => fs::mkdirat(CWD, &**path, Mode::from_raw_mode(*mode))?,
             Self::RemoveDirectory(path) => fs::unlinkat(CWD, &**path, AtFlags::REMOVEDIR)?,
@@ -325,6 +328,7 @@ impl Step {
             Self::Mount { .. }
                 | Self::Mask(_)
                 | Self::ReadOnly(_)
+                | Self::Seal(_)
                 | Self::Move { .. }
                 | Self::Write { .. }
                 | Self::HostName(_)
@@ -504,7 +508,7 @@ impl fmt::Display for Step {
             Self::Mount { path, kind, .. } => write!(f, "mount {} on {}", show(kind), show(path)),
             Self::Unmount(path) => write!(f, "unmount {}", show(path)),
             Self::Mask(path) => write!(f, "hide {}", show(path)),
-            Self::ReadOnly(path) => write!(f, "make {} read-only", show(path)),
+            Self::ReadOnly(path) | Self::Seal(path) => write!(f, "make {} read-only", show(path)),
             Self::ReadOnlyRoot => write!(f, "make the root read-only"),
             Self::Directory { path, .. } => write!(f, "make the directory {}", show(path)),
             Self::RemoveDirectory(path) => write!(f, "remove the directory {}", show(path)),

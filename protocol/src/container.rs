@@ -71,7 +71,14 @@ pub struct Mount {
     pub destination: String,
     /// Options as `mount(8)` has them: `ro`, `nosuid`, `size=64m`.
     pub options: Vec<String>,
+    /// It is a file and not a directory.
+    pub file: bool,
+    /// If it is an empty directory, it first gets what the container's root has in its place.
+    pub populate: bool,
 }
+
+/// The [`Mount::kind`] of what the host shares; its source is the name of a root of the guest's file share.
+pub const SHARE: &str = "share";
 
 /// A small file the host provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ pub mod frame;
 mod message;
 
 pub use container::{
-    Container, Extent, File, Image, Limits, Mount, Process, Renaming, Rewrite, Rlimit, Stdio, WindowSize,
+    Container, Extent, File, Image, Limits, Mount, Process, Renaming, Rewrite, Rlimit, SHARE, Stdio,
+    WindowSize,
 };
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};
 
@@ -28,5 +29,7 @@ pub const AGENT_PORT: u32 = 1024;
 pub const FIRST_STREAM_PORT: u32 = 0x1_0000;
 /// Largest frame body a peer may send, in bytes; a longer one ends the connection.
 pub const MAX_FRAME: u32 = 1 << 20;
+/// By what name a guest mounts its file share.
+pub const SHARE_TAG: &str = "hull";
 /// Bytes of randomness that a copy of a guest is given.
 pub const SEED: usize = 32;

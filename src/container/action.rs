@@ -212,6 +212,7 @@ pub fn restart(store: &Store, name: &str, tied: bool, beginning: Beginning<'_>) 
     }
     let lock = lock_idle(store, &folder)?;
     let state = folder.state()?;
+    let description = folder.description()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     folder.write_state(&State { status: Status::Starting, error: String::new(), ..state })?;
-    start::start(&folder, lock, tied, beginning).map(Some)
+    start::start(&folder, &description, lock, tied, beginning).map(Some)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName};
+use super::{ContainerId, ContainerName, mount::MountPoint};
 use crate::image::Digest;
 
 /// A container as it was created. Never changes afterwards, but for a rename.
@@ -23,6 +23,9 @@ pub struct Description {
     pub config: Config,
     /// What it may use of the host.
     pub host_config: HostConfig,
+    /// What of the host is mounted in it, in that order.
+    #[serde(default)]
+    pub mounts: Vec<MountPoint>,
 }
 
 /// What runs in a container, independent of the host.
@@ -86,6 +89,12 @@ pub struct HostConfig {
     pub readonly_rootfs: bool,
     /// Mount options of tmpfs mounts, by path.
     pub tmpfs: BTreeMap<String, String>,
+    /// Folders of the host and volumes, as `-v` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binds: Option<Vec<String>>,
+    /// Containers whose volumes and folders it has, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes_from: Option<Vec<String>>,
     /// Capabilities beyond the default ones.
     pub cap_add: Vec<String>,
     /// Default capabilities it does not have.

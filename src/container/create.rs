@@ -7,7 +7,9 @@ use super::{
     Config, ContainerName, Description, HostConfig,
     capability::Capabilities,
     error::{Error, Result},
-    limits, process, signal,
+    limits,
+    mount::{self, MountPoint},
+    process, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
 };
@@ -22,6 +24,8 @@ pub struct Request {
     pub config: Config,
     /// What it may use.
     pub host_config: HostConfig,
+    /// What is mounted in it.
+    pub mounts: Vec<MountPoint>,
 }
 
 /// A new container, and the lock that its keeper is to inherit.
@@ -44,6 +48,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let mut host_config = request.host_config;
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
+    let mounts = mount::arrange(request.mounts, &host_config)?;
     if !host_config.privileged {
         host_config.masked_paths = owned(defaults::MASKED_PATHS);
         host_config.readonly_paths = owned(defaults::READ_ONLY_PATHS);
@@ -60,6 +65,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         image: image.id,
         config,
         host_config,
+        mounts,
     };
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })

@@ -38,6 +38,7 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
         "RestartCount": 0,
         "Platform": "linux",
         "HostConfig": description.host_config,
+        "Mounts": description.mounts,
         "Config": description.config,
     })
 }

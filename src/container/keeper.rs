@@ -9,13 +9,14 @@ use std::{
 };
 
 use hull_arch::quirks::Quirks;
-use hull_protocol::Extent;
+use hull_protocol::{Extent, Mount};
 
 use super::{
     ContainerId, Description, Error, Result,
     checkpoint::Checkpoint,
     disk,
     machine::{Machine, Parts, machine},
+    mount::{self, Opened},
     pool::Pools,
     process, signal,
     sizing::{Host, VmSize, boot_limit},
@@ -164,11 +165,11 @@ pub fn take_over(
     let size = Host::this().vm_size(&description.host_config)?;
     let wanted = Purpose::of(size, &description.host_config, &description.config.image, &image);
     let path = folder.file("data.img");
-    if !purpose.serves(&wanted) || path.exists() {
+    if !purpose.serves(&wanted) || path.exists() || !description.mounts.is_empty() {
         return Err(Error::Conflict(format!("container {} needs another VM", folder.id)));
     }
     let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
-    let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied)?;
+    let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
     let log = log::Writer::new(folder.open_log()?);
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     // Last: a disk that has moved belongs to the container, whoever keeps that.
@@ -241,7 +242,14 @@ impl Recorder {
     }
 
     /// What is to run, in a VM that has the image's layers there.
-    fn task(&self, layers: Vec<Extent>, rootfs: OwnedFd, origin: Origin, tied: bool) -> Result<Task> {
+    fn task(
+        &self,
+        layers: Vec<Extent>,
+        rootfs: OwnedFd,
+        origin: Origin,
+        tied: bool,
+        shared: Vec<Mount>,
+    ) -> Result<Task> {
         let description = &self.description;
         let config = &description.config;
         let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
@@ -249,7 +257,7 @@ impl Recorder {
         let size = host.vm_size(&description.host_config)?;
         let share = host.share(&description.host_config)?;
         Ok(Task {
-            container: process::container(description, layers, size, share),
+            container: process::container(description, layers, size, share, shared),
             process: process::process(description)?,
             memory: size.memory,
             most_memory: share.memory,
@@ -275,9 +283,14 @@ impl Recorder {
         let layers = image.open_layers()?;
         let Start { size, data_disk, snapshot, template, origin } =
             self.start(template, checkpoint, &image)?;
-        let machine = machine(Parts { size, layers, data_disk, snapshot, console: &console.1 })?;
+        let (mut roots, mut shared) = (Vec::new(), Vec::new());
+        for Opened { place, policy, mount } in mount::open(&self.description.mounts)? {
+            roots.push((place, policy));
+            shared.push(mount);
+        }
+        let machine = machine(Parts { size, layers, data_disk, snapshot, roots, console: &console.1 })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
-        let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied)?;
+        let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
         Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 

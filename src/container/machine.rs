@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use hull_devices::fs::Policy;
 use hull_protocol::Extent;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     assets::Assets,
     vm::launch::Descriptors,
-    vmm::config::{DeviceConfig, KernelKind, Start, VmmConfig},
+    vmm::config::{DeviceConfig, KernelKind, SharedRoot, Start, VmmConfig},
 };
 
 /// Hull's own kernel and guest rootfs; what describes the devices and works round the host is the VMM's to add.
@@ -52,6 +53,8 @@ pub struct Parts<'a> {
     pub data_disk: File,
     /// The VM it goes on from; it boots if there is none.
     pub snapshot: Option<File>,
+    /// What the host shares with it.
+    pub roots: Vec<(OwnedFd, Policy)>,
     /// Where its console goes.
     pub console: &'a OwnedFd,
 }
@@ -61,7 +64,7 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a file cannot be opened; the message says what to do.
 pub fn machine(parts: Parts<'_>) -> Result<Machine> {
-    let Parts { size, layers: files, data_disk, snapshot, console } = parts;
+    let Parts { size, layers: files, data_disk, snapshot, roots, console } = parts;
     let failed = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
     let assets = Assets::find().map_err(Error::missing)?;
     let open = |path: PathBuf| Assets::open(&path).map_err(Error::missing);
@@ -97,6 +100,10 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
         Some(path) => Some(descriptors.add(File::options().write(true).open(path).map_err(failed)?)),
         None => None,
     };
+    let roots = roots
+        .into_iter()
+        .map(|(place, policy)| SharedRoot { place: descriptors.add(place), policy })
+        .collect();
     let disk =
         |file, read_only, serial: &str| DeviceConfig::Disk { file, read_only, serial: serial.to_owned() };
     let config = VmmConfig {
@@ -113,6 +120,7 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
             DeviceConfig::Entropy,
             DeviceConfig::Balloon,
             DeviceConfig::Memory { size: size.growth },
+            DeviceConfig::Share { roots },
         ],
         profile,
     };

@@ -17,6 +17,7 @@ mod inspect;
 pub mod keeper;
 pub mod limits;
 mod machine;
+pub mod mount;
 pub mod pool;
 mod process;
 mod seccomp;

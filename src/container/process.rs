@@ -7,7 +7,9 @@ use super::{
     Config, Description, HostConfig, Share, VmSize,
     capability::Capabilities,
     error::{Error, Result},
-    limits, seccomp,
+    limits,
+    mount::depth,
+    seccomp,
 };
 
 /// Where commands are looked for when nobody says.
@@ -43,16 +45,30 @@ pub fn security_options(options: &[String]) -> Result<Security> {
 }
 
 /// The container, as the agent is told of it. `layers` are the places of its layers on the layer disk.
-pub fn container(description: &Description, layers: Vec<Extent>, size: VmSize, share: Share) -> Container {
+/// `shared` is what is mounted from the host.
+pub fn container(
+    description: &Description,
+    layers: Vec<Extent>,
+    size: VmSize,
+    share: Share,
+    shared: Vec<Mount>,
+) -> Container {
     let host_config = &description.host_config;
     let config = &description.config;
+    let mut mounts: Vec<Mount> =
+        host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options)).collect();
+    mounts.extend(shared);
+    mounts.sort_by_key(|mount| depth(&mount.destination));
+    // What the user mounts there is there.
+    let mut files = network_files(&config.hostname);
+    files.retain(|file| !mounts.iter().any(|mount| mount.destination == file.path));
     Container {
         id: description.id.to_string(),
         hostname: config.hostname.clone(),
         layers,
         read_only: host_config.readonly_rootfs,
-        mounts: host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options)).collect(),
-        files: network_files(&config.hostname),
+        mounts,
+        files,
         limits: Limits {
             memory: (host_config.memory > 0).then_some(host_config.memory),
             guest_memory: (share.memory > size.memory).then_some(share.memory),
@@ -91,7 +107,13 @@ fn tmpfs(path: &str, options: &str) -> Mount {
         all.retain(|known| known != opposite && known != option);
         all.push(option.to_owned());
     }
-    Mount { kind: "tmpfs".to_owned(), source: "tmpfs".to_owned(), destination: path.to_owned(), options: all }
+    Mount {
+        kind: "tmpfs".to_owned(),
+        source: "tmpfs".to_owned(),
+        destination: path.to_owned(),
+        options: all,
+        ..Mount::default()
+    }
 }
 
 /// The files that Docker puts over those of the image. There is no network yet but the loopback.

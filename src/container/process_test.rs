@@ -45,7 +45,8 @@ fn limits_and_privileges_reach_the_agent() {
     };
     let description = description(Config::default(), host_config);
     let size = VmSize { memory: 512 << 20, growth: 8 << 30, vcpus: 4 };
-    let limits = |memory, cpus| container(&description, Vec::new(), size, Share { memory, cpus }).limits;
+    let limits =
+        |memory, cpus| container(&description, Vec::new(), size, Share { memory, cpus }, Vec::new()).limits;
     let expected = Limits {
         memory: Some(64 << 20),
         guest_memory: None,

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use super::{
-    Error, Result,
+    Description, Error, Result,
     pool::Pools,
     state::{Folder, Lock},
     template::Purpose,
@@ -26,7 +26,13 @@ pub enum Beginning<'a> {
 ///
 /// # Errors
 /// When the process is out of descriptors, or this program cannot be executed again.
-pub fn start(folder: &Folder, lock: Lock, tied: bool, beginning: Beginning<'_>) -> Result<Channel> {
+pub fn start(
+    folder: &Folder,
+    description: &Description,
+    lock: Lock,
+    tied: bool,
+    beginning: Beginning<'_>,
+) -> Result<Channel> {
     let mut options: Vec<&OsStr> = Vec::new();
     if tied {
         options.push("--tied".as_ref());
@@ -34,7 +40,10 @@ pub fn start(folder: &Folder, lock: Lock, tied: bool, beginning: Beginning<'_>) 
     match beginning {
         Beginning::Boot => {}
         Beginning::Template(purpose) => {
-            if let Some(keeper) = Pools::open().take(purpose, &folder.id, &lock, tied) {
+            // A VM that sees something of the host is confined for that from its beginning.
+            if description.mounts.is_empty()
+                && let Some(keeper) = Pools::open().take(purpose, &folder.id, &lock, tied)
+            {
                 return Ok(keeper);
             }
             options.push("--template".as_ref());

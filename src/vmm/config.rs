@@ -3,6 +3,7 @@
 //! The keeper writes this as JSON into descriptor [`CONFIG_FD`] of the VMM it spawns. The VMM opens no path:
 //! every `Fd` is the number of a descriptor that it inherits.
 
+use hull_devices::fs::Policy;
 use serde::{Deserialize, Serialize};
 
 /// Descriptor on which a VMM reads its configuration (a file or pipe, read to its end).
@@ -140,4 +141,19 @@ pub enum DeviceConfig {
         /// Most that there can be, in bytes; a multiple of 2 MiB.
         size: u64,
     },
+    /// virtio-fs: directories and files of the host. A VM whose share has a root is confined further, see [`super::confinement`].
+    /// One at most.
+    Share {
+        /// What the guest sees, as `0`, `1`, … in the file system with the tag [`hull_protocol::SHARE_TAG`].
+        roots: Vec<SharedRoot>,
+    },
+}
+
+/// A directory or file that a guest sees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SharedRoot {
+    /// It, opened with `O_PATH`.
+    pub place: Fd,
+    /// How the guest sees it.
+    pub policy: Policy,
 }

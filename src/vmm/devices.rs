@@ -12,6 +12,7 @@ use hull_devices::console::Console;
 use hull_devices::device::{Memory, SharedDevice};
 use hull_devices::entropy::Entropy;
 use hull_devices::event_loop::OnLoop;
+use hull_devices::fs::{Fs, Share};
 use hull_devices::legacy::{
     I8042, I8042_BASE, I8042_SIZE, PVPANIC_SIZE, Pvpanic, SERIAL_SIZE, SLEEP_SIZE, Serial, SerialState,
     SleepRegisters,
@@ -19,6 +20,7 @@ use hull_devices::legacy::{
 use hull_devices::mem::Mem;
 use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
 use hull_devices::vsock::Vsock;
+use hull_protocol::SHARE_TAG;
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -62,7 +64,12 @@ pub struct Wiring<'a> {
     pub keeper: &'a Arc<Channel>,
     /// The event loop.
     pub events: &'a mut Loop,
+    /// What is shared with the guest, if anything is.
+    pub share: Option<Share>,
 }
+
+/// Threads of a share: so many requests wait for the host's disk beside each other.
+const SHARE_THREADS: usize = 4;
 
 impl Devices {
     /// Makes every device of `configs`; a serial port begins as `serial` says.
@@ -139,6 +146,21 @@ impl Devices {
                 self.reachable.mem = Some(mem.clone());
                 self.add_virtio(mem, wiring)
             }
+            DeviceConfig::Share { .. } => {
+                let share = match wiring.share.take() {
+                    Some(share) => Fs::with_share(SHARE_TAG, share, SHARE_THREADS, || {
+                        confine(Thread::Share, "a share");
+                    }),
+                    None => Fs::new(SHARE_TAG),
+                };
+                let share = share.context("cannot make the file share")?;
+                let refuses = !share.has_share();
+                let share = Arc::new(Mutex::new(share));
+                if refuses {
+                    subscribe(wiring.events, OnLoop::new(share.clone()));
+                }
+                self.add_virtio(share, wiring)
+            }
             DeviceConfig::Disk { file, read_only, serial } => {
                 let disk = FileDisk::new(descriptors.file(*file)?, *read_only)
                     .with_context(|| format!("cannot use the file of disk {serial:?}"))?;
@@ -190,10 +212,15 @@ impl Devices {
 
 /// Runs first in the thread of a disk's worker.
 fn confine_disk() {
+    confine(Thread::Disk, "a disk");
+}
+
+/// Runs first in the thread of a worker of `what`.
+fn confine(thread: Thread, what: &str) {
     // A worker that cannot be confined must not serve a guest.
-    let confined = seccomp::filter(Thread::Disk).is_ok_and(|filter| seccomp::confine(&filter).is_ok());
+    let confined = seccomp::filter(thread).is_ok_and(|filter| seccomp::confine(&filter).is_ok());
     if !confined {
-        eprintln!("hull: cannot confine a disk's worker: this kernel has no seccomp filters");
+        eprintln!("hull: cannot confine {what}'s worker: this kernel has no seccomp filters");
         std::process::exit(1);
     }
 }

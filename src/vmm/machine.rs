@@ -16,6 +16,7 @@ use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
 use hull_devices::device::{Memory, lock};
+use hull_devices::fs::Share;
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
@@ -49,7 +50,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Builds the VM and loads its kernel.
+    /// Builds the VM and loads its kernel; `share` is what the guest sees of the host's files.
     ///
     /// # Errors
     /// Whatever is wrong with the configuration, its files or KVM, naming the thing.
@@ -57,6 +58,7 @@ impl Machine {
         config: &VmmConfig,
         descriptors: &Descriptors,
         keeper: &Arc<Channel>,
+        share: Option<Share>,
     ) -> anyhow::Result<Self> {
         let kvm = open_kvm(config, descriptors)?;
         let quirks = Quirks::detect();
@@ -107,6 +109,7 @@ impl Machine {
             descriptors,
             keeper,
             events: &mut events,
+            share,
         };
         let serial = saved.as_ref().and_then(|state| state.serial.clone());
         let devices = Devices::build(&config.devices, serial, wiring)?;

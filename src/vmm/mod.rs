@@ -7,11 +7,13 @@
 //!
 //! The process is started by a keeper, which gives it a configuration, a control socket and every file it uses as
 //! descriptors, `/dev/kvm` too. It opens no path but the list of its own pages, `/proc/self/pagemap`, makes no process, and is
-//! confined by seccomp before the guest's first instruction.
+//! confined by seccomp before the guest's first instruction; where folders of the host are shared, by landlock and namespaces, too
+//! ([`confinement`]).
 
 mod backing;
 pub mod channel;
 pub mod config;
+mod confinement;
 pub mod control;
 mod descriptors;
 mod devices;
@@ -40,6 +42,7 @@ use channel::Channel;
 use config::{CONFIG_FD, CONTROL_FD, Fd, VmmConfig};
 use control::{ExitReason, VmmMessage};
 use descriptors::Descriptors;
+use hull_arch::quirks::Quirks;
 
 /// A configuration over this many bytes is refused.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -69,7 +72,10 @@ fn run_vm(started_ns: u64, descriptors: &Descriptors, keeper: &Arc<Channel>) -> 
     let config = read_config(descriptors)?;
     // A VMM that waits for its keeper is a guest that stands still.
     keeper.set_nonblocking(true).context("cannot prepare the control socket")?;
-    machine::Machine::build(&config, descriptors, keeper)?.run(started_ns)
+    // What is looked up on the host, now or never.
+    let _ = Quirks::detect();
+    let share = confinement::share(&config, descriptors).context("cannot share folders with the guest")?;
+    machine::Machine::build(&config, descriptors, keeper, share)?.run(started_ns)
 }
 
 fn read_config(descriptors: &Descriptors) -> anyhow::Result<VmmConfig> {

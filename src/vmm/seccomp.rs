@@ -1,7 +1,8 @@
 //! System calls the threads of a VMM may make: everything else ends the process.
 //!
 //! Each kind of thread has a list of its own, installed when it has everything it needs and before it handles
-//! anything the guest made. No list has a call that opens a path, makes a process or changes an identity.
+//! anything the guest made. No list has a call that makes a process or changes an identity; one that opens a path only the
+//! share's workers have.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,9 @@ pub enum Thread {
     Disk,
     /// Who notices that a page fault handler is gone.
     Watch,
+    /// A worker of the share. The only kind that opens anything: below what the process was given, for there is nothing else to
+    /// be seen where it is (see [`super::confinement`]).
+    Share,
 }
 
 /// What every thread needs: memory for its heap, locks, the end of a thread, and the way out of the process.
@@ -98,6 +102,39 @@ const DISK: &[i64] = &[
 
 /// Noticing the end of a connection, and telling the keeper.
 const WATCH: &[i64] = &[libc::SYS_poll, libc::SYS_ppoll, libc::SYS_sendmsg];
+/// What a file system does.
+const SHARE: &[i64] = &[
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_statx,
+    libc::SYS_fstatfs,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_mkdirat,
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_lseek,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_pwritev2,
+    libc::SYS_copy_file_range,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_syncfs,
+    libc::SYS_getxattr,
+    libc::SYS_setxattr,
+    libc::SYS_listxattr,
+    libc::SYS_removexattr,
+];
 
 /// The number of a KVM request that reads (`_IOR`), writes (`_IOW`) or exchanges (`_IOWR`) a `T`.
 const fn read<T>(number: u32) -> u32 {
@@ -153,6 +190,7 @@ const fn ioctls(thread: Thread) -> &'static [u32] {
         Thread::Vcpu => VCPU_REQUESTS,
         Thread::Disk => DISK_REQUESTS,
         Thread::Watch => &[],
+        Thread::Share => &[],
     }
 }
 
@@ -166,6 +204,7 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
         Thread::Vcpu => &[],
         Thread::Disk => DISK,
         Thread::Watch => WATCH,
+        Thread::Share => SHARE,
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         COMMON.iter().chain(own).map(|call| (*call, vec![])).collect();
@@ -180,6 +219,12 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
     let own =
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
+    if thread == Thread::Share {
+        // Where assertions are compiled in, the standard library looks whether what it closes is open.
+        let looks =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
+        rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![looks])?]);
+    }
     let requests: Result<Vec<_>, _> = ioctls(thread)
         .iter()
         .map(|request| {

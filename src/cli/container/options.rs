@@ -9,7 +9,10 @@ use hull_protocol::defaults::SHM_SIZE;
 use super::{environment::Environment, refused::Refused};
 use crate::{
     config::Size,
-    container::{Config, ContainerName, Error, HostConfig, Request, Result, limits},
+    container::{
+        Config, ContainerName, Error, HostConfig, Request, Result, limits,
+        mount::{self, Asked, MountPoint},
+    },
     image::pull::Policy,
 };
 
@@ -81,6 +84,15 @@ pub struct Options {
     /// Mount a tmpfs
     #[arg(long, value_name = "PATH[:OPTIONS]")]
     tmpfs: Vec<String>,
+    /// Mount a folder or file of the host, or a volume
+    #[arg(short, long, value_name = "[SOURCE:]PATH[:OPTIONS]")]
+    volume: Vec<String>,
+    /// Mount something: type=bind|volume|tmpfs, source=, target=, readonly, consistency=strict|cached, uid=, gid=
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    mount: Vec<String>,
+    /// Mount what another container has of the host, too
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
     /// Size of /dev/shm (64m by default)
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<Size>,
@@ -177,7 +189,18 @@ impl Options {
             security_opt: self.security_opt.clone(),
             ..HostConfig::default()
         };
-        Ok(Request { name: self.name.clone(), config, host_config })
+        let mut host_config = host_config;
+        let mut mounts: Vec<MountPoint> =
+            self.volume.iter().map(|text| mount::volume(text)).collect::<Result<_>>()?;
+        host_config.binds = (!mounts.is_empty()).then(|| mounts.iter().map(MountPoint::as_bind).collect());
+        for text in &self.mount {
+            match mount::mount(text)? {
+                Asked::Shared(point) => mounts.push(*point),
+                Asked::Tmpfs(path, options) => drop(host_config.tmpfs.insert(path, options)),
+            }
+        }
+        host_config.volumes_from = (!self.volumes_from.is_empty()).then(|| self.volumes_from.clone());
+        Ok(Request { name: self.name.clone(), config, host_config, mounts })
     }
 
     fn pids_limit(&self) -> Result<Option<u32>> {

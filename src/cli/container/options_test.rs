@@ -35,7 +35,6 @@ fn what_is_not_built_is_refused_by_name() {
     for (arguments, expected) in [
         (&["-p", "80:80", "busybox"][..], "--publish: networking is not built yet"),
         (&["-P", "busybox"], "--publish-all: networking"),
-        (&["-v", "/a:/b", "busybox"], "--volume: volumes and bind mounts are not built yet"),
         (&["--network", "host", "busybox"], "--network: "),
         (&["--restart=always", "busybox"], "--restart: "),
         (&["--no-healthcheck", "busybox"], "--no-healthcheck: "),

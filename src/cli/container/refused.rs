@@ -24,7 +24,6 @@ const fn short(name: &'static str, short: char, reason: &'static str) -> Option 
 }
 
 const NETWORK: &str = "networking is not built yet";
-const SHARE: &str = "volumes and bind mounts are not built yet";
 const HEALTH: &str = "health checks are not built yet";
 const CPU: &str = "only --cpus limits CPU time so far";
 const MEMORY: &str = "only --memory limits memory so far";
@@ -86,7 +85,6 @@ const REFUSED: &[Option] = &[
     value("memory-reservation", MEMORY),
     value("memory-swap", MEMORY),
     value("memory-swappiness", MEMORY),
-    value("mount", SHARE),
     value("network", NETWORK),
     value("net", NETWORK),
     value("network-alias", NETWORK),
@@ -105,9 +103,7 @@ const REFUSED: &[Option] = &[
     flag("use-api-socket", "there is no Docker API yet"),
     value("userns", NAMESPACE),
     value("uts", NAMESPACE),
-    short("volume", 'v', SHARE),
-    value("volume-driver", SHARE),
-    value("volumes-from", SHARE),
+    value("volume-driver", "volumes are folders of the host"),
 ];
 
 /// What asks for what is there anyway.
@@ -119,6 +115,7 @@ const GRANTED: &[(&str, &str)] = &[
     ("platform", "linux"),
     ("ipc", "private"),
     ("cgroupns", "private"),
+    ("volume-driver", "local"),
 ];
 
 /// The refused options that were used anyway.

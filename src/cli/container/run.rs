@@ -84,7 +84,7 @@ impl Run {
         }
         let tied = self.options.rm && !self.detach;
         let beginning = template.as_ref().map_or(Beginning::Boot, Beginning::Template);
-        let channel = container::start(&folder, lock, tied, beginning)?;
+        let channel = container::start(&folder, &description, lock, tied, beginning)?;
         if self.detach {
             return Ok(match action::await_start(&channel)? {
                 Ok(()) => {

@@ -1,7 +1,7 @@
 //! Copies of a running container that go on from its present state.
 
 use super::{
-    Checkpoints, HostConfig,
+    Checkpoints, HostConfig, refuse_shares,
     take::{await_return, take},
 };
 use crate::{
@@ -35,6 +35,7 @@ pub fn fork(
     }
     let folder = store.find(container)?;
     let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
+    refuse_shares(&description)?;
     let channel = action::connect_running(store, &folder)?;
     // Whoever asks for a name that is taken does not stop anything.
     let claims = (1..=count).map(|number| {
@@ -82,12 +83,13 @@ fn start_copy(
         image: original.image,
         host_config: HostConfig::clone(&original.host_config),
         config,
+        mounts: Vec::new(),
         id,
     };
     let state = State { status: Status::Starting, ..State::default() };
     let (folder, lock) = claim.finish(&description, &state)?;
     let beginning = Beginning::Checkpoint(checkpoint);
-    let begun = start::start(&folder, lock, false, beginning).and_then(|channel| {
+    let begun = start::start(&folder, &description, lock, false, beginning).and_then(|channel| {
         let begun = action::await_start(&channel)?.map_err(|(_, message)| Error::Conflict(message));
         if begun.is_err() {
             // Until its record is written.

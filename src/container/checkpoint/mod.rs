@@ -109,6 +109,20 @@ pub struct Checkpoint {
     pub disk: File,
 }
 
+/// Refuses a container that has something of the host mounted: its guest knows files there by what its VMM has open.
+fn refuse_shares(description: &Description) -> Result<()> {
+    match description.mounts.first() {
+        None => Ok(()),
+        Some(mount) => Err(Error::Checkpoint(format!(
+            "container {} has {} of the host at {}, which cannot be written down with it yet; create it without -v and --mount to make \
+             checkpoints and copies of it",
+            description.name,
+            mount.source.display(),
+            mount.destination
+        ))),
+    }
+}
+
 impl Checkpoint {
     /// Opens the checkpoint in this folder.
     ///
@@ -156,6 +170,7 @@ impl Checkpoint {
         // What of it has to do with the host outlives a process.
         let inside = |config: &HostConfig| HostConfig { auto_remove: false, ..config.clone() };
         let streams = |it: &Description| (it.config.tty, it.config.open_stdin);
+        refuse_shares(description)?;
         let what = if container.image != description.image {
             "it is of a container of another image"
         } else if inside(&container.host_config) != inside(&description.host_config)

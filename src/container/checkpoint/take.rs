@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use rustix::io::Errno;
 
-use super::{About, Checkpoints, DISK, LayerFile, SNAPSHOT, VERSION, check_name};
+use super::{About, Checkpoints, DISK, LayerFile, SNAPSHOT, VERSION, check_name, refuse_shares};
 use crate::{
     container::{
         Description, action,
@@ -44,6 +44,7 @@ pub fn create(
     let folder = store.find(container)?;
     let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
     check_name(name)?;
+    refuse_shares(&description)?;
     let channel = action::connect_running(store, &folder)?;
     let checkpoints = Checkpoints::of(&folder, container, named)?;
     let unfinished = checkpoints.begin(name)?;

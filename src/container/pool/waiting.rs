@@ -121,8 +121,14 @@ impl Waiting {
         let console = launch::console().map_err(keeper)?;
         let snapshot = Some(template.snapshot.try_clone().map_err(keeper)?);
         let layers = image.open_layers()?;
-        let machine =
-            machine(Parts { size: purpose.size, layers, data_disk, snapshot, console: &console.1 })?;
+        let machine = machine(Parts {
+            size: purpose.size,
+            layers,
+            data_disk,
+            snapshot,
+            roots: Vec::new(),
+            console: &console.1,
+        })?;
         let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
             .map_err(|error| Error::Keeper(format!("cannot start the VMM: {error}")))?;
         template.read_ahead();

@@ -21,6 +21,7 @@ fn make(store: &Store, wanted: Option<&str>, status: Status, auto_remove: bool) 
         image: serde_json::from_str(&format!("\"sha256:{}\"", "0".repeat(64))).unwrap(),
         config: Config::default(),
         host_config: HostConfig { auto_remove, ..HostConfig::default() },
+        mounts: Vec::new(),
     };
     claim.finish(&description, &State { status, ..State::default() }).unwrap()
 }

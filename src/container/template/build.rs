@@ -62,7 +62,7 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
     let data_disk = create(&disk_path)?;
     let snapshot = create(&folder.join("snapshot"))?;
     let console = launch::console().map_err(|error| failed(&error))?;
-    let parts = Parts { size, layers, data_disk, snapshot: from, console: &console.1 };
+    let parts = Parts { size, layers, data_disk, snapshot: from, roots: Vec::new(), console: &console.1 };
     let machine = machine(parts)?;
     let image = image.map(|AtHand { command, path, .. }| Image { layers: machine.layers, command, path });
     let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
