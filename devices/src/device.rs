@@ -14,6 +14,7 @@ use crate::console::ConsoleState;
 use crate::entropy::EntropyState;
 use crate::fs::FsState;
 use crate::mem::MemState;
+use crate::net::NetState;
 use crate::queue::VirtQueue;
 use crate::vsock::VsockState;
 
@@ -24,6 +25,8 @@ pub type Memory = GuestMemoryMmap<()>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u32)]
 pub enum DeviceKind {
+    /// Network card.
+    Net = 1,
     /// Block device.
     Block = 2,
     /// Console.
@@ -191,6 +194,8 @@ pub enum ActivateError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DeviceState {
+    /// A network card's.
+    Net(NetState),
     /// A disk's.
     Block(BlockState),
     /// A console's.
@@ -211,6 +216,7 @@ impl DeviceState {
     /// The kind of device it is a state of.
     pub fn kind(&self) -> DeviceKind {
         match self {
+            Self::Net(_) => DeviceKind::Net,
             Self::Block(_) => DeviceKind::Block,
             Self::Console(_) => DeviceKind::Console,
             Self::Entropy(_) => DeviceKind::Entropy,

@@ -21,29 +21,40 @@ const MAX_PIECES: usize = 128;
 struct Pieces<'m> {
     list: [iovec; MAX_PIECES],
     count: usize,
-    _memory: &'m GuestMemoryMmap<()>,
+    memory: &'m GuestMemoryMmap<()>,
 }
 
 impl<'m> Pieces<'m> {
     /// At most `limit` bytes from the front of `buffers`.
     fn new(memory: &'m GuestMemoryMmap<()>, buffers: &Buffers, limit: usize) -> io::Result<Self> {
         let empty = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        let mut pieces = Self { list: [empty; MAX_PIECES], count: 0, _memory: memory };
+        Self { list: [empty; MAX_PIECES], count: 0, memory }.with(buffers, limit)
+    }
+
+    /// The same behind bytes of our own.
+    fn behind(front: &'m [u8], memory: &'m GuestMemoryMmap<()>, buffers: &Buffers) -> io::Result<Self> {
+        let front = iovec { iov_base: front.as_ptr().cast_mut().cast(), iov_len: front.len() };
+        Self { list: [front; MAX_PIECES], count: 1, memory }.with(buffers, usize::MAX)
+    }
+
+    /// Adds at most `limit` bytes from the front of `buffers`.
+    fn with(mut self, buffers: &Buffers, limit: usize) -> io::Result<Self> {
+        let memory = self.memory;
         let mut left = limit;
         for segment in buffers.segments() {
             let length = left.min(segment.length as usize);
             for slice in memory.get_slices(segment.address, length) {
                 let slice = slice.map_err(io::Error::other)?;
-                let Some(piece) = pieces.list.get_mut(pieces.count) else { return Ok(pieces) };
+                let Some(piece) = self.list.get_mut(self.count) else { return Ok(self) };
                 *piece = iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() };
-                pieces.count += 1;
+                self.count += 1;
             }
             left -= length;
             if left == 0 {
                 break;
             }
         }
-        Ok(pieces)
+        Ok(self)
     }
 
     fn message(&mut self) -> libc::msghdr {
@@ -153,6 +164,27 @@ pub fn send(
     let result =
         unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     moved(buffers, result)
+}
+
+/// Sends bytes of our own and then the front of `buffers`, as [`send`] does; returns the number of bytes of both, and consumes
+/// of the buffers what was theirs.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_behind(
+    socket: BorrowedFd<'_>,
+    front: &[u8],
+    memory: &GuestMemoryMmap<()>,
+    buffers: &mut Buffers,
+) -> io::Result<usize> {
+    let mut pieces = Pieces::behind(front, memory, buffers)?;
+    let message = pieces.message();
+    // SAFETY: as in `receive`; the first piece is `front`, which is borrowed and only read.
+    let result =
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let bytes = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
+    buffers.advance(bytes.saturating_sub(front.len()));
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! It knows enough of rings and requests to get past the first checks, and lies from there on.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -26,6 +26,7 @@ use crate::device::{
 use crate::entropy::{Entropy, EntropyState};
 use crate::event_loop::Polled;
 use crate::mem::{self, Mem};
+use crate::net::{Checksums, Net};
 use crate::queue::{Buffers, QueueState, Segment, Served, VirtQueue};
 use crate::transport::mmio::MmioTransport;
 use crate::vsock::{HostSide, Refused, Vsock};
@@ -165,7 +166,7 @@ impl Hostile<'_> {
     }
 
     fn step(&mut self, program: &mut Bytecode) {
-        match program.u8() % 13 {
+        match program.u8() % 14 {
             0 => {
                 let (address, bytes) = (program.address(), program.take::<16>());
                 self.put(address, &bytes);
@@ -184,6 +185,10 @@ impl Hostile<'_> {
             11 => {
                 let address = program.address();
                 self.put(address, &memory_request(program));
+            }
+            12 => {
+                let address = program.address();
+                self.put(address, &frame_header(program));
             }
             3 | 4 => {
                 let (table, index) = (Self::rings(u64::from(program.u8()) % self.queues)[0], program.u8());
@@ -251,6 +256,16 @@ fn packet(program: &mut Bytecode) -> [u8; 44] {
         fwd_cnt: program.length(),
     }
     .bytes()
+}
+
+/// What a driver says of a frame: most have a checksum that may be where it says.
+fn frame_header(program: &mut Bytecode) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[0] = program.u8() % 2;
+    bytes[1] = program.u8() / 240;
+    bytes[6..8].copy_from_slice(&(program.length() as u16).to_le_bytes());
+    bytes[8..10].copy_from_slice(&(program.length() as u16).to_le_bytes());
+    bytes
 }
 
 /// A request of a memory device: most name blocks that there are.
@@ -405,6 +420,34 @@ pub fn mem(program: &[u8]) {
         assert_eq!(device.plugged(), before);
     };
     drive_polled(device, between, program);
+}
+
+/// A network card, whose network answers each frame with all that came with it, and at times with rubbish.
+pub fn net(program: &[u8]) {
+    let mut streams = Vec::new();
+    let mut turns = 0;
+    let between = |device: &mut Net| {
+        turns += 1;
+        if !device.is_connected()
+            && let Ok((ours, theirs)) = UnixStream::pair()
+            && ours.set_nonblocking(true).is_ok()
+        {
+            let checksums = if turns % 2 == 0 { Checksums::Wanted } else { Checksums::Ignored };
+            let _ = device.connect(theirs.into(), checksums);
+            streams = vec![ours];
+        }
+        for stream in &mut streams {
+            let mut bytes = [0; 4096];
+            let length = stream.read(&mut bytes).unwrap_or(0);
+            // Frames out of frames, and one that the guest did not send.
+            let _ = stream.write(&bytes[..length]);
+            let _ = stream.write(&[0, 0, 0, 60]).and_then(|_| stream.write(&[turns as u8; 60]));
+        }
+        if turns % 32 == 0 {
+            streams.clear();
+        }
+    };
+    drive_polled(Net::new([2; 6], 65520).expect("a device"), between, program);
 }
 
 /// A disk that can be written.

@@ -51,6 +51,11 @@ proptest! {
     }
 
     #[test]
+    fn net(program in program()) {
+        super::net(&program);
+    }
+
+    #[test]
     fn mem(program in program()) {
         super::mem(&program);
     }

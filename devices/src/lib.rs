@@ -100,6 +100,7 @@ pub mod hostile;
 mod input;
 pub mod legacy;
 pub mod mem;
+pub mod net;
 mod notifiers;
 pub mod output;
 mod poll_set;
