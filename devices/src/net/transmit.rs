@@ -61,7 +61,7 @@ fn complete(Partial { start, at }: Partial, memory: &Memory, frame: &mut Buffers
     let mut head = vec![0; end];
     frame.read(memory, &mut head);
     let mut total = header::sum(0, false, &head[start..]);
-    let mut odd = (end - start) % 2 != 0;
+    let mut odd = !(end - start).is_multiple_of(2);
     let mut rest = frame.clone();
     let mut piece = [0; 4096];
     while !rest.is_empty() {
@@ -70,7 +70,7 @@ fn complete(Partial { start, at }: Partial, memory: &Memory, frame: &mut Buffers
             return None;
         }
         total = header::sum(total, odd, &piece[..length]);
-        odd ^= length % 2 != 0;
+        odd ^= !length.is_multiple_of(2);
     }
     // A sum of 0 would say that there is none (RFC 768); TCP takes the other as well.
     let checksum = match header::fold(total) {
