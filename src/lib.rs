@@ -8,5 +8,6 @@ pub mod container;
 pub mod doctor;
 pub mod folders;
 pub mod image;
+pub mod network;
 pub mod vm;
 pub mod vmm;

@@ -13,7 +13,13 @@ use serde_json::json;
 fn requests_that_make_no_sense_are_125() {
     let Some(home) = Home::with_busybox("requests_that_make_no_sense_are_125") else { return };
     for (arguments, expected) in [
-        (&["run", "-p", "80:80", "busybox"][..], "hull: --publish: networking is not built yet"),
+        (&["run", "-p", "80:0", "busybox"][..], "invalid port"),
+        (&["run", "--network", "host", "busybox"], "publish its ports with -p"),
+        (&["run", "--network", "nothing", "busybox"], "no such network: nothing"),
+        (&["run", "--network", "none", "--ip", "172.17.0.9", "busybox"], "conflicting options"),
+        (&["run", "--ip", "10.9.9.9", "busybox"], "10.9.9.9 is no address for a container in network bridge"),
+        (&["run", "--add-host", "x", "busybox"], "bad format for add-host"),
+        (&["run", "--dns", "x", "busybox"], "IP address is not correctly formatted: x"),
         (&["run", "-v", "/a:/b", "busybox"], "hull: --volume: volumes and bind mounts are not built yet"),
         (&["run", "--nonsense", "busybox"], "--nonsense"),
         (&["run", "--pull", "never", "nothing"], "No such image: nothing"),

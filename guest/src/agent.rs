@@ -27,6 +27,7 @@ use crate::{
     host::Host,
     layers::Layers,
     memory::Memory,
+    network::Card,
     parked::{Parked, Parts},
     power, process,
     rootfs::{DataDisk, Root},
@@ -94,6 +95,7 @@ pub struct Agent {
     tasks: Vec<Option<Task>>,
     views: Views,
     memory: Memory,
+    card: Card,
     /// Processes killed for want of memory anywhere in the guest, as of the last look.
     oom_kills: u64,
     /// When a shutdown that is under way gives up waiting.
@@ -111,6 +113,8 @@ enum Preparation {
     Namespaces,
     /// The disk of its writable layer.
     DataDisk,
+    /// The card, as it will most likely be.
+    Network,
 }
 
 fn watch(epoll: &OwnedFd, control: &Control) -> rustix::io::Result<()> {
@@ -138,9 +142,10 @@ impl Agent {
             tasks: Vec::new(),
             views: Views::default(),
             memory: Memory::default(),
+            card: Card::default(),
             oom_kills: 0,
             stopping: None,
-            preparations: &[Preparation::Namespaces, Preparation::DataDisk],
+            preparations: &[Preparation::Namespaces, Preparation::Network, Preparation::DataDisk],
             asleep: false,
         }
     }
@@ -193,6 +198,7 @@ impl Agent {
                 drop(self.data.mount());
             }
             Preparation::Namespaces => {}
+            Preparation::Network => self.card.prepare(),
         }
     }
 
@@ -247,8 +253,8 @@ impl Agent {
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
             }
             HostMessage::Suspend => return self.suspend(),
-            HostMessage::Reopen { process_id, stdio, renaming } => {
-                return self.reopen(process_id, stdio, renaming.as_ref());
+            HostMessage::Reopen { process_id, stdio, renaming, network } => {
+                return self.reopen(process_id, stdio, renaming.as_ref(), network.as_ref());
             }
             HostMessage::Shutdown => return self.begin_shutdown(),
         };
@@ -291,6 +297,9 @@ impl Agent {
             self.parked = None;
         }
         let parked = self.parked_for(Skeleton::from(request))?;
+        if let Some(network) = &request.network {
+            self.card.join(network)?;
+        }
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         self.let_grow(&parked, request.limits.guest_memory)?;

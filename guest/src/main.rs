@@ -31,6 +31,7 @@ mod inside;
 mod layers;
 mod memory;
 mod mounts;
+mod network;
 mod parked;
 mod path;
 mod power;

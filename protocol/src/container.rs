@@ -22,6 +22,8 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Files written into the root before the start, such as `/etc/hosts`. Bind-mounted, so the layer keeps its own.
     pub files: Vec<File>,
+    /// Its network; without one it has its loopback only.
+    pub network: Option<Network>,
     /// Limits of its cgroup.
     pub limits: Limits,
     /// Paths hidden behind `/dev/null` or an empty directory.
@@ -87,6 +89,33 @@ pub struct File {
     pub path: String,
     /// Content.
     pub content: String,
+}
+
+/// A network as a guest's card `eth0` is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The card's Ethernet address.
+    pub mac: [u8; 6],
+    /// Its IPv4 address.
+    pub address: std::net::Ipv4Addr,
+    /// Bits that all addresses of the network have in common.
+    pub prefix: u8,
+    /// Who knows the way to all others.
+    pub gateway: std::net::Ipv4Addr,
+    /// Ethernet address of that.
+    pub gateway_mac: [u8; 6],
+}
+
+impl Network {
+    /// The first container's in the first network there is, which a guest is made ready for before it is known which it will
+    /// be in.
+    pub const FIRST: Self = Self {
+        mac: [0x02, 0x42, 172, 17, 0, 2],
+        address: std::net::Ipv4Addr::new(172, 17, 0, 2),
+        prefix: 16,
+        gateway: std::net::Ipv4Addr::new(172, 17, 0, 1),
+        gateway_mac: [0x02, 0x42, 172, 17, 0, 1],
+    };
 }
 
 /// What a container is called that goes on as another: its processes find out when they look again.

@@ -14,7 +14,7 @@ pub mod frame;
 mod message;
 
 pub use container::{
-    Container, Extent, File, Image, Limits, Mount, Process, Renaming, Rewrite, Rlimit, SHARE, Stdio,
+    Container, Extent, File, Image, Limits, Mount, Network, Process, Renaming, Rewrite, Rlimit, SHARE, Stdio,
     WindowSize,
 };
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};

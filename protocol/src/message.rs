@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Image, Process, Renaming, SEED, Stdio, WindowSize};
+use crate::{Container, Image, Network, Process, Renaming, SEED, Stdio, WindowSize};
 
 /// A process as the host numbers it: unique for the life of a VM, never reused.
 pub type ProcessId = u32;
@@ -84,6 +84,9 @@ pub enum HostMessage {
         /// What its container is called from now on, if that is something else.
         #[serde(default)]
         renaming: Option<Renaming>,
+        /// The network that it is in from now on, if it is in one.
+        #[serde(default)]
+        network: Option<Network>,
     },
     /// Ends every process, writes everything to the data disk and unmounts it; answered by [`AgentMessage::Stopped`].
     Shutdown,

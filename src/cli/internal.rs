@@ -23,6 +23,13 @@ pub enum Verb {
     Waiting(super::pool::Waiting),
     /// Keeps a plain VM from its start to its end
     VmKeeper(super::vm::Keeper),
+    /// Is a network, until its last VM is gone
+    Net {
+        /// The network.
+        name: String,
+        /// Descriptor of the socket that keepers connect to.
+        door: std::os::fd::RawFd,
+    },
     /// Runs the VM that a keeper describes on inherited descriptors
     Vmm,
 }
@@ -36,6 +43,7 @@ impl Verb {
             Verb::Keeper(verb) => verb.run(),
             Verb::Waiting(verb) => verb.run(),
             Verb::VmKeeper(verb) => verb.run(),
+            Verb::Net { name, door } => crate::network::run(&name, door).map(|()| ExitCode::SUCCESS),
             Verb::Vmm => Ok(crate::vmm::run()),
         }
     }

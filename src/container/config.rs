@@ -1,11 +1,17 @@
 //! What was asked of a container, with Docker's names: `config.json` in its folder, and most of `inspect`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, ContainerName, mount::MountPoint};
-use crate::image::Digest;
+use crate::{
+    image::Digest,
+    network::{control::Protocol, wire::Mac},
+};
 
 /// A container as it was created. Never changes afterwards, but for a rename.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +32,21 @@ pub struct Description {
     /// What of the host is mounted in it, in that order.
     #[serde(default)]
     pub mounts: Vec<MountPoint>,
+    /// How it is in its network.
+    #[serde(default)]
+    pub networking: Endpoint,
+}
+
+/// How a container is in its network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Endpoint {
+    /// What it is called by others, beside its name.
+    pub aliases: Vec<String>,
+    /// The address that it wants.
+    pub address: Option<Ipv4Addr>,
+    /// The Ethernet address that it wants.
+    pub mac_address: Option<Mac>,
 }
 
 /// What runs in a container, independent of the host.
@@ -48,6 +69,8 @@ pub struct Config {
     pub open_stdin: bool,
     /// The input ends with the first front end's.
     pub stdin_once: bool,
+    /// Ports that it listens on, as far as anybody says.
+    pub exposed_ports: BTreeSet<Port>,
     /// `NAME=value`.
     pub env: Vec<String>,
     /// Arguments, or command and arguments when there is no entry point.
@@ -79,6 +102,20 @@ impl Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct HostConfig {
+    /// Its network; empty is the one that is there without being made.
+    pub network_mode: String,
+    /// Where its ports are reached from outside.
+    pub port_bindings: BTreeMap<Port, Vec<PortBinding>>,
+    /// So are all those that it exposes, anywhere.
+    pub publish_all_ports: bool,
+    /// Name servers that it asks, instead of its network's.
+    pub dns: Vec<String>,
+    /// Options of its resolver.
+    pub dns_options: Vec<String>,
+    /// Where it looks for names without dots, instead of where the host does.
+    pub dns_search: Vec<String>,
+    /// Addresses that it knows by name, `NAME:ADDRESS`.
+    pub extra_hosts: Vec<String>,
     /// Memory limit in bytes; 0 is none but the VM's.
     pub memory: u64,
     /// CPUs in billionths; 0 is all of the VM's.
@@ -115,6 +152,26 @@ pub struct HostConfig {
     pub masked_paths: Vec<String>,
     /// Paths that cannot be written.
     pub readonly_paths: Vec<String>,
+}
+
+/// A port of a container, written `80/tcp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// Whose number.
+    pub protocol: Protocol,
+}
+
+/// Where a port is reached from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PortBinding {
+    /// Address of the host; empty is all.
+    pub host_ip: String,
+    /// Port of the host, or several of which it is to have one (`8000-8010`); empty is any.
+    pub host_port: String,
 }
 
 /// One resource limit; a limit of -1 is none.

@@ -4,11 +4,12 @@ use hull_protocol::defaults;
 use oci_spec::image::ImageConfiguration;
 
 use super::{
-    Config, ContainerName, Description, HostConfig,
+    Config, ContainerName, Description, Endpoint, HostConfig,
     capability::Capabilities,
     error::{Error, Result},
     limits,
     mount::{self, MountPoint},
+    networking::{self, parse_expose},
     process, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
@@ -26,6 +27,8 @@ pub struct Request {
     pub host_config: HostConfig,
     /// What is mounted in it.
     pub mounts: Vec<MountPoint>,
+    /// How it is in its network.
+    pub networking: Endpoint,
 }
 
 /// A new container, and the lock that its keeper is to inherit.
@@ -49,11 +52,14 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
     let mounts = mount::arrange(request.mounts, &host_config)?;
+    networking::check(&host_config, &request.networking)?;
     if !host_config.privileged {
         host_config.masked_paths = owned(defaults::MASKED_PATHS);
         host_config.readonly_paths = owned(defaults::READ_ONLY_PATHS);
     }
 
+    let published = host_config.port_bindings.keys().copied();
+    config.exposed_ports.extend(published);
     let claim = store.claim(request.name.as_ref())?;
     if config.hostname.is_empty() {
         config.hostname = claim.folder.id.short().to_owned();
@@ -66,6 +72,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         config,
         host_config,
         mounts,
+        networking: request.networking,
     };
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })
@@ -102,6 +109,9 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
 /// Fills what is unset from the image, as Docker's engine does.
 fn with_image(mut config: Config, image: &ImageConfiguration) -> Result<Config> {
     let Some(image) = image.config() else { return Ok(config) };
+    // What is no port is the image's affair.
+    let exposed = image.exposed_ports().iter().flatten().filter_map(|port| parse_expose(port).ok());
+    config.exposed_ports.extend(exposed.flatten());
     if config.user.is_empty() {
         config.user = image.user().clone().unwrap_or_default();
     }

@@ -64,6 +64,9 @@ pub enum Error {
     /// Something the container needs from the host is missing; the text says what to do.
     #[error("{0}")]
     Missing(String),
+    /// The container's network is not there, or does not come up; the text says why.
+    #[error("{0}")]
+    Network(String),
     /// The image store failed.
     #[error(transparent)]
     Image(#[from] crate::image::Error),

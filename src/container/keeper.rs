@@ -13,10 +13,11 @@ use hull_protocol::{Extent, Mount};
 
 use super::{
     ContainerId, Description, Error, Result,
-    checkpoint::Checkpoint,
+    checkpoint::{self, Checkpoint},
     disk,
     machine::{Machine, Parts, machine},
     mount::{self, Opened},
+    networking::{self, Joined},
     pool::Pools,
     process, signal,
     sizing::{Host, VmSize, boot_limit},
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     assets::Assets,
     image::{self, Image},
+    network::{client::Membership, control::Lease},
     vm::{
         control::{KeeperMessage, Timings},
         detached,
@@ -98,6 +100,7 @@ struct Prepared {
     log: log::Writer,
     listener: OwnedFd,
     signals: Signals,
+    network: Option<Membership>,
 }
 
 impl Prepared {
@@ -122,6 +125,7 @@ impl Prepared {
                     first: Some(front_end),
                     signals: Some(self.signals),
                     agent: None,
+                    network: self.network,
                 };
                 let keeper =
                     Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
@@ -141,6 +145,7 @@ pub struct Ready {
     task: Task,
     log: log::Writer,
     listener: OwnedFd,
+    network: Option<Membership>,
     keeper_ns: u64,
 }
 
@@ -172,9 +177,10 @@ pub fn take_over(
     let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
     let log = log::Writer::new(folder.open_log()?);
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
+    let network = networking::join(&record.description, None)?;
     // Last: a disk that has moved belongs to the container, whoever keeps that.
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
-    Ok(Ready { record, task, log, listener, keeper_ns })
+    Ok(Ready { record, task, log, listener, network, keeper_ns })
 }
 
 impl Ready {
@@ -186,6 +192,7 @@ impl Ready {
             first: Some(front_end.into()),
             signals: Some(signals),
             agent: Some(agent),
+            network: self.network,
         };
         Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(self.record), self.keeper_ns).run();
     }
@@ -212,6 +219,11 @@ struct Recorder {
     template: OnceCell<Template>,
     /// The pool that its VM is from, or could have been, until that is filled again.
     pool: Option<String>,
+    /// What it has in its network, and had there before.
+    joined: Option<Joined>,
+    before: Option<Joined>,
+    /// The container whose checkpoint it goes on from.
+    original: OnceCell<(Description, Option<Lease>)>,
     /// The container had no data disk before.
     made_disk: Cell<bool>,
     /// Held until the record is complete.
@@ -224,6 +236,7 @@ impl Recorder {
         let folder = Folder::new(&store.containers(), id);
         let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
         let (state, template) = (State::default(), OnceCell::new());
+        let before = folder.state().ok().and_then(|state| state.network);
         Ok(Self {
             store,
             folder,
@@ -231,6 +244,9 @@ impl Recorder {
             state,
             template,
             pool: None,
+            joined: None,
+            before,
+            original: OnceCell::new(),
             made_disk: Cell::new(false),
             _lock: lock,
         })
@@ -279,6 +295,9 @@ impl Recorder {
         let listener = folder.listen().map_err(keeper)?;
         let log = log::Writer::new(folder.open_log()?);
         let console = launch::console().map_err(keeper)?;
+        // Early: its process comes up beside the VMM.
+        let network =
+            networking::join(&self.description, self.before.as_ref().map(|before| before.lease.address))?;
         let image = self.image()?;
         let layers = image.open_layers()?;
         let Start { size, data_disk, snapshot, template, origin } =
@@ -291,7 +310,7 @@ impl Recorder {
         let machine = machine(Parts { size, layers, data_disk, snapshot, roots, console: &console.1 })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
         let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
-        Ok(Prepared { task, machine, template, console, log, listener, signals })
+        Ok(Prepared { task, machine, template, console, log, listener, signals, network })
     }
 
     /// What the container's VM begins with. A container that was started before has a data disk of its
@@ -307,6 +326,7 @@ impl Recorder {
             checkpoint.check(description, image)?;
             let next = self.folder.file(NEXT_DISK);
             disk::make(&checkpoint.disk, &next)?;
+            let _ = self.original.set((checkpoint.about.container.clone(), checkpoint.about.lease.clone()));
             return Ok(Start {
                 size: checkpoint.size(),
                 data_disk: open(&next).map_err(Error::file("cannot open", &next))?,
@@ -372,6 +392,18 @@ impl Recorder {
 }
 
 impl Record for Recorder {
+    fn joined(&mut self, lease: &Lease, task: &mut Task) {
+        networking::settle(&mut task.container, &self.description, lease);
+        if let (Origin::Checkpoint { renaming }, Some((original, lease_then))) =
+            (&mut task.origin, self.original.get())
+        {
+            *renaming =
+                checkpoint::renaming((original, lease_then.as_ref()), (&self.description, Some(lease)));
+        }
+        let network = networking::network(&self.description.host_config).unwrap_or_default().to_owned();
+        self.joined = Some(Joined { network, lease: lease.clone() });
+    }
+
     fn started(&mut self) {
         // Only now is what the container had before of no more use.
         let _ = std::fs::rename(self.folder.file(NEXT_DISK), self.folder.file(DISK));
@@ -386,6 +418,7 @@ impl Record for Recorder {
             status: Status::Running,
             started_at: timestamp::now(),
             keeper_pid: std::process::id(),
+            network: self.joined.clone(),
             ..State::default()
         };
         self.write();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hull_devices::fs::Policy;
-use hull_protocol::Extent;
+use hull_protocol::{Extent, Network};
 
 use super::{
     error::{Error, Result},
@@ -121,6 +121,7 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
             DeviceConfig::Balloon,
             DeviceConfig::Memory { size: size.growth },
             DeviceConfig::Share { roots },
+            DeviceConfig::Network { mac: Network::FIRST.mac, mtu: crate::network::MTU },
         ],
         profile,
     };

@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod limits;
 mod machine;
 pub mod mount;
+pub mod networking;
 pub mod pool;
 mod process;
 mod seccomp;
@@ -27,7 +28,7 @@ mod start;
 pub mod state;
 pub mod template;
 
-pub use config::{Config, Description, HostConfig, Ulimit};
+pub use config::{Config, Description, Endpoint, HostConfig, Port, PortBinding, Ulimit};
 pub use create::{Created, Request, create};
 pub use error::{Error, Result};
 pub use id::{ContainerId, ContainerName};

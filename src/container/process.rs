@@ -1,7 +1,7 @@
 //! What the agent is told of a container and its process.
 
 use hull_arch::quirks::Quirks;
-use hull_protocol::{Container, Extent, File, Limits, Mount, Process, WindowSize, defaults};
+use hull_protocol::{Container, Extent, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
     Config, Description, HostConfig, Share, VmSize,
@@ -9,7 +9,7 @@ use super::{
     error::{Error, Result},
     limits,
     mount::depth,
-    seccomp,
+    networking, seccomp,
 };
 
 /// Where commands are looked for when nobody says.
@@ -60,7 +60,7 @@ pub fn container(
     mounts.extend(shared);
     mounts.sort_by_key(|mount| depth(&mount.destination));
     // What the user mounts there is there.
-    let mut files = network_files(&config.hostname);
+    let mut files = networking::files(description, None);
     files.retain(|file| !mounts.iter().any(|mount| mount.destination == file.path));
     Container {
         id: description.id.to_string(),
@@ -69,6 +69,7 @@ pub fn container(
         read_only: host_config.readonly_rootfs,
         mounts,
         files,
+        network: None,
         limits: Limits {
             memory: (host_config.memory > 0).then_some(host_config.memory),
             guest_memory: (share.memory > size.memory).then_some(share.memory),
@@ -114,22 +115,6 @@ fn tmpfs(path: &str, options: &str) -> Mount {
         options: all,
         ..Mount::default()
     }
-}
-
-/// The files that Docker puts over those of the image. There is no network yet but the loopback.
-pub fn network_files(hostname: &str) -> Vec<File> {
-    let file = |path: &str, content: String| File { path: path.to_owned(), content };
-    vec![
-        file("/etc/hostname", format!("{hostname}\n")),
-        file(
-            "/etc/hosts",
-            format!(
-                "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
-                 ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
-            ),
-        ),
-        file("/etc/resolv.conf", String::new()),
-    ]
 }
 
 /// The container's first process.

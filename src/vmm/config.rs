@@ -135,6 +135,13 @@ pub enum DeviceConfig {
     Entropy,
     /// virtio-balloon, by which the guest gives back memory that is free.
     Balloon,
+    /// virtio-net, `eth0`; connected by [`super::control::KeeperMessage::Network`].
+    Network {
+        /// Its Ethernet address; in a VM that goes on from a snapshot it is the one that it had there.
+        mac: [u8; 6],
+        /// Largest packet, in bytes.
+        mtu: u16,
+    },
     /// virtio-mem: memory beside what the VM begins with, of which it has none before [`super::control::KeeperMessage::Memory`].
     /// One at most.
     Memory {

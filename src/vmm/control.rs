@@ -24,6 +24,11 @@ pub enum KeeperMessage {
         /// Bytes; what is over the size of the VM's memory device is not to be had.
         size: u64,
     },
+    /// Connects the network card to a network; the socket for frames is beside the message (see [`hull_devices::net`]).
+    Network {
+        /// The network looks at the checksums of frames.
+        checksums: bool,
+    },
     /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
     /// from then on, unless that failed.
     Snapshot,

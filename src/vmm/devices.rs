@@ -18,6 +18,7 @@ use hull_devices::legacy::{
     SleepRegisters,
 };
 use hull_devices::mem::Mem;
+use hull_devices::net::Net;
 use hull_devices::transport::mmio::{MmioTransport, QUEUE_NOTIFY};
 use hull_devices::vsock::Vsock;
 use hull_protocol::SHARE_TAG;
@@ -135,6 +136,12 @@ impl Devices {
                 let balloon = Arc::new(Mutex::new(Balloon::new(backing).context("cannot make the balloon")?));
                 subscribe(wiring.events, OnLoop::new(balloon.clone()));
                 self.add_virtio(balloon, wiring)
+            }
+            DeviceConfig::Network { mac, mtu } => {
+                let net = Arc::new(Mutex::new(Net::new(*mac, *mtu)?));
+                subscribe(wiring.events, OnLoop::new(net.clone()));
+                self.reachable.net = Some(net.clone());
+                self.add_virtio(net, wiring)
             }
             DeviceConfig::Memory { .. } => {
                 anyhow::ensure!(self.reachable.mem.is_none(), "a VM has one memory device");

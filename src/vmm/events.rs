@@ -11,6 +11,7 @@ use hull_devices::block::{Block, Layers};
 use hull_devices::console::Console;
 use hull_devices::device::lock;
 use hull_devices::mem::Mem;
+use hull_devices::net::{Checksums, Net};
 use hull_devices::vsock::{HostSide, Refused, Vsock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -60,6 +61,8 @@ pub struct Reachable {
     pub console: Option<Arc<Mutex<Console>>>,
     /// The layer disk and what is on it.
     pub layers: Option<(Arc<Mutex<Block>>, Arc<Layers>)>,
+    /// Its network card.
+    pub net: Option<Arc<Mutex<Net>>>,
     /// Memory that comes and goes.
     pub mem: Option<Arc<Mutex<Mem>>>,
 }
@@ -142,6 +145,11 @@ impl Supervisor {
                 let vsock = self.reachable.vsock.as_ref().context("this VM has no vsock device")?;
                 // One that cannot be made is closed, which is what a refusal looks like to whoever asked.
                 let _ = lock(vsock).connect(port, descriptor()?);
+            }
+            KeeperMessage::Network { checksums } => {
+                let net = self.reachable.net.as_ref().context("this VM has no network card")?;
+                let checksums = if checksums { Checksums::Wanted } else { Checksums::Ignored };
+                lock(net).connect(descriptor()?, checksums).context("cannot use the network's socket")?;
             }
             KeeperMessage::AppendLayer => {
                 let (disk, layers) = self.reachable.layers.as_ref().context("this VM has no layer disk")?;

@@ -181,7 +181,8 @@ impl Home {
         let state = self.folder.path().join("state/hull");
         assert_eq!(entries(&state.join("containers")), [""; 0], "{what}");
         assert_eq!(entries(&state.join("names")), [""; 0], "{what}");
-        let known = |name: &String| ["containers", "names", "lock", "events"].contains(&name.as_str());
+        let known =
+            |name: &String| ["containers", "names", "networks", "lock", "events"].contains(&name.as_str());
         let others: Vec<_> = entries(&state).into_iter().filter(|name| !known(name)).collect();
         assert_eq!(others, [""; 0], "{what}");
         assert_eq!(entries(&self.temporary), [""; 0], "{what}");
@@ -189,6 +190,18 @@ impl Home {
         assert!(!fs::read_to_string("/proc/mounts").expect("/proc").contains(ours), "{what}");
         assert!(!fs::read_to_string("/proc/net/unix").expect("/proc").contains(ours), "{what}");
     }
+}
+
+/// An address of this host that guests have a way to; a report that the test is skipped if there is none.
+pub fn need_address(test: &str) -> Option<std::net::IpAddr> {
+    // Nothing is sent: the system only says which address it would be sent from.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let address = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr()).map(|at| at.ip());
+    let address = address.ok().filter(|address| !address.is_loopback() && !address.is_unspecified());
+    if address.is_none() {
+        skip(test, "this host has no address but its loopback's");
+    }
+    address
 }
 
 /// Names of what is in a folder; none when it is not there.

@@ -6,7 +6,7 @@
 //!                                        sever inputs ────────────────────▶ Resting … a new connection … Wake, Reopen
 //! ```
 
-use hull_protocol::{AGENT_PORT, AgentMessage, Image, ProcessId, Renaming, Rewrite, Stdio as Ports};
+use hull_protocol::{AGENT_PORT, AgentMessage, Image, Network, ProcessId, Renaming, Rewrite, Stdio as Ports};
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags, ResolveFlags},
@@ -82,8 +82,14 @@ impl Agent {
     }
 
     /// Connects a process's streams again. One that has ended has none.
-    pub(super) fn reopen(&mut self, id: ProcessId, ports: Ports, renaming: Option<&Renaming>) {
-        if let Err(Failure { message, .. }) = self.try_reopen(id, ports, renaming) {
+    pub(super) fn reopen(
+        &mut self,
+        id: ProcessId,
+        ports: Ports,
+        renaming: Option<&Renaming>,
+        network: Option<&Network>,
+    ) {
+        if let Err(Failure { message, .. }) = self.try_reopen(id, ports, renaming, network) {
             self.control.fatal(&format!("the container cannot go on: {message}"));
         }
         self.control.send(&AgentMessage::Reopened { process_id: id });
@@ -94,7 +100,11 @@ impl Agent {
         id: ProcessId,
         ports: Ports,
         renaming: Option<&Renaming>,
+        network: Option<&Network>,
     ) -> Result<(), Failure> {
+        if let Some(network) = network {
+            self.card.join(network)?;
+        }
         let found = |task: &Option<Task>| task.as_ref().is_some_and(|task| task.id == id);
         let Some(slot) = self.tasks.iter().position(found) else { return Ok(()) };
         if let Some(renaming) = renaming {

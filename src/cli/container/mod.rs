@@ -19,8 +19,10 @@ mod inspect;
 mod keeper;
 mod kill;
 mod logs;
+mod network_options;
 mod options;
 mod pause;
+mod port;
 mod prune;
 mod ps;
 mod refused;
@@ -72,6 +74,8 @@ pub enum Verb {
     /// List containers
     #[command(visible_alias = "list", alias = "ls")]
     Ps(ps::Ps),
+    /// List where a container's ports are reached from outside
+    Port(port::Port),
     /// Show what running containers take of the host
     Stats(stats::Stats),
     /// Show a container's output
@@ -105,6 +109,7 @@ impl Verb {
             Verb::Wait(verb) => verb.run(),
             Verb::Rm(verb) => verb.run(),
             Verb::Ps(verb) => verb.run(),
+            Verb::Port(verb) => verb.run(),
             Verb::Stats(verb) => verb.run(),
             Verb::Logs(verb) => verb.run(),
             Verb::Attach(verb) => verb.run(),

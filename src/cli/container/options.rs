@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use hull_protocol::defaults::SHM_SIZE;
 
-use super::{environment::Environment, refused::Refused};
+use super::{environment::Environment, network_options::NetworkOptions, refused::Refused};
 use crate::{
     config::Size,
     container::{
@@ -133,6 +133,8 @@ pub struct Options {
     #[arg(short, long)]
     pub quiet: bool,
     #[command(flatten)]
+    network: NetworkOptions,
+    #[command(flatten)]
     refused: Refused,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
@@ -154,6 +156,7 @@ impl Options {
     /// When an option is not built yet, or makes no sense.
     pub fn request(&self, attached: &Attached) -> Result<Request> {
         self.refused.check().map_err(Error::Invalid)?;
+        let network = self.network.read()?;
         let command = &self.image_and_command[1..];
         let config = Config {
             hostname: self.hostname.clone(),
@@ -172,6 +175,7 @@ impl Options {
             labels: pairs(&self.label, '='),
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
+            exposed_ports: network.exposed,
         };
         let host_config = HostConfig {
             memory: self.memory.map_or(0, |size| size.0),
@@ -187,7 +191,7 @@ impl Options {
             shm_size: self.shm_size.map_or(SHM_SIZE, |size| size.0),
             ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
             security_opt: self.security_opt.clone(),
-            ..HostConfig::default()
+            ..network.host_config
         };
         let mut host_config = host_config;
         let mut mounts: Vec<MountPoint> =
@@ -200,7 +204,7 @@ impl Options {
             }
         }
         host_config.volumes_from = (!self.volumes_from.is_empty()).then(|| self.volumes_from.clone());
-        Ok(Request { name: self.name.clone(), config, host_config, mounts })
+        Ok(Request { name: self.name.clone(), config, host_config, mounts, networking: network.endpoint })
     }
 
     fn pids_limit(&self) -> Result<Option<u32>> {

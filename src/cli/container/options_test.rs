@@ -33,9 +33,7 @@ fn options_after_the_image_belong_to_the_command() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for (arguments, expected) in [
-        (&["-p", "80:80", "busybox"][..], "--publish: networking is not built yet"),
-        (&["-P", "busybox"], "--publish-all: networking"),
-        (&["--network", "host", "busybox"], "--network: "),
+        (&["--ip6", "fd00::2", "busybox"][..], "--ip6: "),
         (&["--restart=always", "busybox"], "--restart: "),
         (&["--no-healthcheck", "busybox"], "--no-healthcheck: "),
         (&["--platform", "linux/arm64", "busybox"], "--platform: "),

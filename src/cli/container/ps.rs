@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     cli::table,
     container::{
-        Config, Description, duration,
+        Config, Description, Port, duration,
         state::{Folder, State, Status, Store},
     },
 };
@@ -75,7 +75,7 @@ impl Ps {
             self.command(&description.config),
             format!("{} ago", duration::human(duration::seconds_since(&description.created))),
             status(state),
-            String::new(),
+            ports(description, state),
             description.name.to_string(),
         ]
     }
@@ -105,6 +105,20 @@ impl Ps {
             .collect();
         format!("\"{escaped}\"")
     }
+}
+
+/// A container's ports, as Docker says it: where they are reached, and those that are not.
+fn ports(description: &Description, state: &State) -> String {
+    if state.status != Status::Running {
+        return String::new();
+    }
+    let bound = state.network.iter().flat_map(|joined| &joined.lease.ports);
+    let is_bound = |port: &Port| {
+        bound.clone().any(|bound| (bound.inside, bound.protocol) == (port.number, port.protocol))
+    };
+    let outside = bound.clone().map(|bound| format!("{}->{}/{}", bound.at, bound.inside, bound.protocol));
+    let inside = description.config.exposed_ports.iter().filter(|port| !is_bound(port)).map(Port::to_string);
+    outside.chain(inside).collect::<Vec<_>>().join(", ")
 }
 
 /// A container's status, as Docker says it.

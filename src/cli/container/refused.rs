@@ -23,7 +23,8 @@ const fn short(name: &'static str, short: char, reason: &'static str) -> Option 
     Option { name, short, flag: false, reason }
 }
 
-const NETWORK: &str = "networking is not built yet";
+const NETWORK: &str = "containers have no IPv6 address and no link-local one yet";
+const LINK: &str = "containers of one network know each other by name";
 const HEALTH: &str = "health checks are not built yet";
 const CPU: &str = "only --cpus limits CPU time so far";
 const MEMORY: &str = "only --memory limits memory so far";
@@ -34,7 +35,6 @@ const WINDOWS: &str = "it is for Windows containers";
 const LOG: &str = "there is one kind of log so far";
 
 const REFUSED: &[Option] = &[
-    value("add-host", NETWORK),
     value("annotation", "annotations are not built yet"),
     value("blkio-weight", DISK),
     value("blkio-weight-device", DISK),
@@ -56,11 +56,7 @@ const REFUSED: &[Option] = &[
     value("device-write-bps", DISK),
     value("device-write-iops", DISK),
     flag("disable-content-trust", "images are not signed here"),
-    value("dns", NETWORK),
-    value("dns-option", NETWORK),
-    value("dns-search", NETWORK),
-    value("domainname", NETWORK),
-    value("expose", NETWORK),
+    value("domainname", "the name of a container's domain cannot be set yet"),
     value("gpus", DEVICE),
     value("group-add", "additional groups are not built yet"),
     value("health-cmd", HEALTH),
@@ -71,31 +67,23 @@ const REFUSED: &[Option] = &[
     value("health-timeout", HEALTH),
     value("io-maxbandwidth", WINDOWS),
     value("io-maxiops", WINDOWS),
-    value("ip", NETWORK),
     value("ip6", NETWORK),
     value("ipc", NAMESPACE),
     value("isolation", WINDOWS),
     value("kernel-memory", MEMORY),
     value("label-file", "use --label"),
-    value("link", NETWORK),
+    value("link", LINK),
     value("link-local-ip", NETWORK),
     value("log-driver", LOG),
     value("log-opt", LOG),
-    value("mac-address", NETWORK),
     value("memory-reservation", MEMORY),
     value("memory-swap", MEMORY),
     value("memory-swappiness", MEMORY),
-    value("network", NETWORK),
-    value("net", NETWORK),
-    value("network-alias", NETWORK),
-    value("net-alias", NETWORK),
     flag("no-healthcheck", HEALTH),
     flag("oom-kill-disable", MEMORY),
     value("oom-score-adj", MEMORY),
     value("pid", NAMESPACE),
     value("platform", "a guest runs linux/amd64 only"),
-    short("publish", 'p', NETWORK),
-    Option { name: "publish-all", short: 'P', flag: true, reason: NETWORK },
     value("restart", "restart policies are not built yet"),
     value("runtime", "there is one runtime: a VM"),
     value("storage-opt", "the size of a writable layer cannot be set yet"),
@@ -108,8 +96,6 @@ const REFUSED: &[Option] = &[
 
 /// What asks for what is there anyway.
 const GRANTED: &[(&str, &str)] = &[
-    ("network", "none"),
-    ("net", "none"),
     ("restart", "no"),
     ("platform", "linux/amd64"),
     ("platform", "linux"),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     container::{
-        ContainerId, ContainerName, Description, action,
+        ContainerId, ContainerName, Description, Endpoint, action,
         error::{Error, Result},
         start::{self, Beginning},
         state::{Claim, State, Status, Store},
@@ -49,7 +49,8 @@ pub fn fork(
     let failed = |error: anyhow::Error| checkpoints.explain(&error);
     let (frozen, taken) = take(&channel, &unfinished, &folder).map_err(failed)?;
     frozen.thaw();
-    let about = taken.describe("of a fork", description.clone()).map_err(failed)?;
+    let mut about = taken.describe("of a fork", description.clone()).map_err(failed)?;
+    about.lease = folder.state()?.network.map(|joined| joined.lease);
     unfinished.describe(&about).map_err(failed)?;
     for claim in claims {
         let id = claim.folder.id.clone();
@@ -77,11 +78,18 @@ fn start_copy(
     if config.hostname == original.id.short() {
         id.short().clone_into(&mut config.hostname);
     }
+    let mut host_config = HostConfig::clone(&original.host_config);
+    for binding in host_config.port_bindings.values_mut().flatten() {
+        // The original has the port that was asked for.
+        binding.host_port.clear();
+    }
     let description = Description {
         name: claim.name.clone(),
         created: timestamp::now(),
         image: original.image,
-        host_config: HostConfig::clone(&original.host_config),
+        host_config,
+        // Its own address is another, and so is everything that is one's alone.
+        networking: Endpoint { aliases: original.networking.aliases.clone(), ..Endpoint::default() },
         config,
         mounts: Vec::new(),
         id,

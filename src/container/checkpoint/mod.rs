@@ -36,13 +36,14 @@ pub use self::{
 use super::{
     Description, HostConfig,
     error::{Error, Result},
-    process,
+    networking,
     sizing::VmSize,
     state::{Folder, Lock},
 };
 use crate::{
     assets::Assets,
     image::Image,
+    network::control::Lease,
     vm::{sums, unfinished},
     vmm::snapshot,
 };
@@ -66,6 +67,9 @@ pub struct About {
     pub paused_ms: u64,
     /// The container.
     pub container: Description,
+    /// What it had in its network.
+    #[serde(default)]
+    pub lease: Option<Lease>,
     vcpus: u8,
     /// Bytes that the VM began with.
     memory: u64,
@@ -168,11 +172,21 @@ impl Checkpoint {
             Assets::find().and_then(|assets| Assets::open(&assets.rootfs())).map_err(Error::missing)?;
         let About { container, .. } = &self.about;
         // What of it has to do with the host outlives a process.
-        let inside = |config: &HostConfig| HostConfig { auto_remove: false, ..config.clone() };
+        let inside = |config: &HostConfig| HostConfig {
+            auto_remove: false,
+            network_mode: String::new(),
+            port_bindings: Default::default(),
+            publish_all_ports: false,
+            ..config.clone()
+        };
         let streams = |it: &Description| (it.config.tty, it.config.open_stdin);
         refuse_shares(description)?;
         let what = if container.image != description.image {
             "it is of a container of another image"
+        } else if networking::network(&container.host_config).is_some()
+            != networking::network(&description.host_config).is_some()
+        {
+            "one of the two containers has a network and one has none; create this one with --network as that was"
         } else if inside(&container.host_config) != inside(&description.host_config)
             || streams(container) != streams(description)
         {
@@ -214,16 +228,23 @@ impl Checkpoint {
 
     /// What a container that goes on from it is called, if it is another.
     pub fn renaming(&self, description: &Description) -> Option<Renaming> {
-        let (old, new) = (&self.about.container.config.hostname, &description.config.hostname);
-        let files = process::network_files(old).into_iter().zip(process::network_files(new));
-        let files = files.filter(|(old, new)| old != new);
-        (old != new).then(|| Renaming {
-            hostname: new.clone(),
-            files: files
-                .map(|(old, new)| Rewrite { path: new.path, old: old.content, new: new.content })
-                .collect(),
-        })
+        renaming((&self.about.container, self.about.lease.as_ref()), (description, None))
     }
+}
+
+/// What a container that goes on as another is called, and where it is, if that is something else.
+pub fn renaming(
+    (old, old_lease): (&Description, Option<&Lease>),
+    (new, new_lease): (&Description, Option<&Lease>),
+) -> Option<Renaming> {
+    let files = networking::files(old, old_lease).into_iter().zip(networking::files(new, new_lease));
+    let files: Vec<_> = files
+        .filter(|(old, new)| old != new)
+        .map(|(old, new)| Rewrite { path: new.path, old: old.content, new: new.content })
+        .collect();
+    let hostname = &new.config.hostname;
+    (*hostname != old.config.hostname || !files.is_empty())
+        .then(|| Renaming { hostname: hostname.clone(), files })
 }
 
 /// Where the checkpoints of a container are: one that is missing is made when the first is.

@@ -61,6 +61,7 @@ pub fn create(
         let unread = "cannot read what was written";
         let about = About {
             sums: Some((sums::of(&taken.snapshot).context(unread)?, sums::of(&taken.disk).context(unread)?)),
+            lease: folder.state()?.network.map(|joined| joined.lease),
             ..taken.describe(name, description.clone())?
         };
         unfinished.write(&about)?;
@@ -152,6 +153,7 @@ impl Taken {
             disk: self.disk.metadata().context("cannot look at the data disk")?.len(),
             state: hex::encode(snapshot::digest(&self.snapshot)?),
             sums: None,
+            lease: None,
             container,
         })
     }

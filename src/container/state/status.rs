@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::vm::timestamp;
+use crate::{container::networking::Joined, vm::timestamp};
 
 /// Docker's states, as far as hull has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct State {
     pub finished_at: String,
     /// Process id of the keeper, to be shown; liveness is the lock.
     pub keeper_pid: u32,
+    /// What it has, or had when it ran, in its network.
+    pub network: Option<Joined>,
 }
 
 impl Default for State {
@@ -75,6 +77,7 @@ impl Default for State {
             started_at: timestamp::NEVER.to_owned(),
             finished_at: timestamp::NEVER.to_owned(),
             keeper_pid: 0,
+            network: None,
         }
     }
 }

@@ -79,6 +79,7 @@ impl Keeper {
             }
             Source::Client(client) => self.read_client(client),
             Source::Listener => self.accept(),
+            Source::Network => self.read_network(),
             Source::Signals => self.read_signal(),
             Source::Exit => {
                 self.read_control();
@@ -300,11 +301,16 @@ impl Keeper {
         if self.ending.is_some() {
             return;
         }
-        self.timings.hello_ns = monotonic_ns();
+        if self.timings.hello_ns == 0 {
+            self.timings.hello_ns = monotonic_ns();
+        }
+        if !self.network.is_ready() {
+            return;
+        }
         if let Origin::Checkpoint { renaming } = &mut self.task.origin {
-            let renaming = renaming.take();
+            let (renaming, network) = (renaming.take(), self.task.container.network);
             self.enter(Stage::Starting);
-            return self.reopen(renaming);
+            return self.reopen(renaming, network);
         }
         let container = Box::new(std::mem::take(&mut self.task.container));
         // The terminal stays: it says that there is one.

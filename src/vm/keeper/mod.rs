@@ -17,6 +17,7 @@ pub(crate) mod agent;
 mod client;
 mod events;
 mod exec;
+mod network;
 pub mod outcome;
 mod pause;
 mod poll;
@@ -37,6 +38,7 @@ use self::{
     agent::Agent,
     client::Client,
     exec::Exec,
+    network::Network,
     outcome::Tail,
     rest::Rest,
     streams::{CHUNK, Input, Output, Streams},
@@ -47,6 +49,7 @@ use super::{
     log,
     signals::Signals,
 };
+use crate::network::client::Membership;
 use crate::vmm::{
     channel::Channel,
     control::{ExitReason, KeeperMessage as ToVmm},
@@ -144,6 +147,8 @@ pub struct Doors {
     pub signals: Option<Signals>,
     /// The agent, where it was greeted before there was a container.
     pub agent: Option<Agent>,
+    /// The network that the VM is about to be in.
+    pub network: Option<Membership>,
 }
 
 /// How far the container is.
@@ -195,6 +200,7 @@ pub struct Keeper {
     paused: bool,
     /// In [`Stage::Resting`].
     rest: Option<Rest>,
+    network: Network,
     /// What the agent is told when it is back from a rest.
     held: Vec<HostMessage>,
     deadline: Option<(Instant, Due)>,
@@ -253,6 +259,7 @@ impl Keeper {
             stage: Stage::Booting,
             paused: false,
             rest: None,
+            network: Network::new(doors.network),
             held: Vec::new(),
             deadline: None,
             escalation: None,
@@ -275,6 +282,7 @@ impl Keeper {
             timings: Timings { keeper_ns, ..Timings::default() },
         };
         keeper.enter(Stage::Booting);
+        keeper.connect_network();
         if let Some(first) = doors.first {
             let id = keeper.admit(Channel::from(first));
             keeper.tied = id.filter(|_| keeper.task.tied);

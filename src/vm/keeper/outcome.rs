@@ -2,7 +2,11 @@
 
 use hull_protocol::FailureKind;
 
-use crate::vm::control::{KeeperMessage, Timings};
+use super::Task;
+use crate::{
+    network::control::Lease,
+    vm::control::{KeeperMessage, Timings},
+};
 
 /// Lines of the console that an error shows.
 const SHOWN_LINES: usize = 20;
@@ -11,6 +15,8 @@ const MAX_MESSAGE: usize = 4 << 10;
 
 /// Where the keeper writes down what happens, in time.
 pub trait Record {
+    /// The VM is in its network and has this there, which what is to run is to know.
+    fn joined(&mut self, lease: &Lease, task: &mut Task);
     /// The container's process runs.
     fn started(&mut self);
     /// A signal was passed on to the process.

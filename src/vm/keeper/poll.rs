@@ -33,6 +33,8 @@ pub enum Source {
     Client(ClientId),
     /// New front ends.
     Listener,
+    /// The VM's network.
+    Network,
     /// Signals to the keeper.
     Signals,
 }
@@ -97,6 +99,9 @@ impl Keeper {
         }
         if let Some(listener) = &self.listener {
             set.add(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        if let Some(network) = self.network.descriptor() {
+            set.add(Source::Network, network, PollFlags::IN);
         }
         if let Some(signals) = &self.signals {
             set.add(Source::Signals, signals.as_fd(), PollFlags::IN);

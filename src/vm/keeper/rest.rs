@@ -183,13 +183,14 @@ impl Keeper {
     pub(super) fn greet_again(&mut self) {
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
         self.wake_agent();
-        self.reopen(None);
+        // Its network is as it was.
+        self.reopen(None, None);
     }
 
     /// The agent was greeted, in the same VM or in one that goes on from a checkpoint: has it connect the process again.
-    pub(super) fn reopen(&mut self, renaming: Option<Renaming>) {
+    pub(super) fn reopen(&mut self, renaming: Option<Renaming>, network: Option<hull_protocol::Network>) {
         let stdio = stdio(PROCESS, &self.streams, self.task.stdin);
-        self.tell_agent(&HostMessage::Reopen { process_id: PROCESS, stdio, renaming });
+        self.tell_agent(&HostMessage::Reopen { process_id: PROCESS, stdio, renaming, network });
     }
 
     /// The streams are connected again, those that are not over.

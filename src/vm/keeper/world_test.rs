@@ -61,6 +61,10 @@ impl VmmProcess for Played {
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Record for Notes {
+    fn joined(&mut self, lease: &crate::network::control::Lease, _task: &mut Task) {
+        self.0.lock().unwrap().push(format!("joined {}", lease.address));
+    }
+
     fn started(&mut self) {
         self.0.lock().unwrap().push("started".to_owned());
     }
@@ -148,7 +152,13 @@ impl Plan {
         let (record, process) = (notes.clone(), Played { exit, alive: alive.clone(), killed: false });
         let keeper = std::thread::spawn(move || {
             let vmm = Vmm { control: near, console: console_read, process: Box::new(process) };
-            let doors = Doors { listener: None, first: Some(first.into()), signals: None, agent: None };
+            let doors = Doors {
+                listener: None,
+                first: Some(first.into()),
+                signals: None,
+                agent: None,
+                network: None,
+            };
             let log = log::Writer::new(log_file);
             Keeper::new(self.task, self.limits, vmm, doors, log, Box::new(record), 1).run()
         });

@@ -1,0 +1,326 @@
+//! How a container is in its network: what it asks for, and what it is told of what it got.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use hull_protocol::{Container, File, Network};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Description, Endpoint, HostConfig, Port, PortBinding,
+    error::{Error, Result},
+};
+use crate::network::{
+    self, address,
+    client::Membership,
+    control::{Join, Lease, Protocol, Publication},
+};
+
+/// A container's network, and what it has there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The network's name.
+    pub network: String,
+    /// What it has there.
+    pub lease: Lease,
+}
+
+/// The name of a container's network, if it is in one.
+pub fn network(host_config: &HostConfig) -> Option<&str> {
+    match host_config.network_mode.as_str() {
+        "none" => None,
+        "" | "default" => Some(network::DEFAULT),
+        name => Some(name),
+    }
+}
+
+/// Brings a container's VM into its network, if it is to be in one. Does not wait for the network. `address` is what it had before, and is to
+/// have again if that is free.
+///
+/// # Errors
+/// When there is no such network, or it cannot be started.
+pub fn join(description: &Description, address: Option<Ipv4Addr>) -> Result<Option<Membership>> {
+    let Some(network) = network(&description.host_config) else { return Ok(None) };
+    let endpoint = &description.networking;
+    let mut names = vec![description.name.to_string(), description.id.short().to_owned()];
+    names.push(description.config.hostname.clone());
+    names.extend(endpoint.aliases.iter().cloned());
+    let join = Join {
+        container: description.id.to_string(),
+        names,
+        address: endpoint.address.or(address),
+        any_address: endpoint.address.is_none(),
+        mac: endpoint.mac_address,
+        ports: publications(description)?,
+    };
+    Membership::ask(network, join).map(Some).map_err(|error| Error::Network(format!("{error:#}")))
+}
+
+/// Refuses what cannot be, before a container is made.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
+    let invalid = |message: String| Err(Error::Invalid(message));
+    let Some(network) = network(host_config) else {
+        if endpoint.address.is_some() || endpoint.mac_address.is_some() || !endpoint.aliases.is_empty() {
+            return invalid(
+                "conflicting options: a container without a network has no address, alias or MAC address"
+                    .to_owned(),
+            );
+        }
+        return Ok(());
+    };
+    if network == "host" {
+        return invalid(
+            "--network host: a container's network is that of a VM; publish its ports with -p, or leave the option out: it reaches \
+             the host's addresses anyway"
+                .to_owned(),
+        );
+    }
+    if network.contains(':') {
+        return invalid(format!(
+            "--network {network}: containers in other VMs cannot share a network namespace"
+        ));
+    }
+    let config =
+        network::store::Store::open().get(network).map_err(|error| Error::Network(format!("{error:#}")))?;
+    if let Some(address) = endpoint.address
+        && !config.subnet.may_have(address)
+    {
+        return invalid(format!(
+            "{address} is no address for a container in network {network} ({})",
+            config.subnet
+        ));
+    }
+    for server in &host_config.dns {
+        if server.parse::<IpAddr>().is_err() {
+            return invalid(format!("IP address is not correctly formatted: {server}"));
+        }
+    }
+    for extra in &host_config.extra_hosts {
+        if extra_host(extra).is_none() {
+            return invalid(format!("bad format for add-host: \"{extra}\"; write NAME:ADDRESS"));
+        }
+    }
+    for bindings in
+        host_config.port_bindings.iter().flat_map(|(port, bindings)| bindings.iter().map(|one| (*port, one)))
+    {
+        publication(bindings.0, bindings.1).map_err(Error::Invalid)?;
+    }
+    Ok(())
+}
+
+/// Tells a container what it has in its network.
+pub fn settle(container: &mut Container, description: &Description, lease: &Lease) {
+    container.network = Some(Network {
+        mac: lease.mac,
+        address: lease.address,
+        prefix: lease.prefix,
+        gateway: lease.gateway,
+        gateway_mac: address::mac(lease.gateway),
+    });
+    // What the user mounts there is there.
+    let mounted = |file: &File| container.mounts.iter().any(|mount| mount.destination == file.path);
+    container.files = files(description, Some(lease)).into_iter().filter(|file| !mounted(file)).collect();
+}
+
+/// The files that Docker puts over those of the image.
+pub fn files(description: &Description, lease: Option<&Lease>) -> Vec<File> {
+    let file = |path: &str, content: String| File { path: path.to_owned(), content };
+    let hostname = &description.config.hostname;
+    let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+        .to_owned();
+    for extra in &description.host_config.extra_hosts {
+        if let Some((name, address)) = extra_host(extra) {
+            hosts += &format!("{address}\t{name}\n");
+        }
+    }
+    let own = lease.map_or(Ipv4Addr::new(127, 0, 1, 1), |lease| lease.address);
+    hosts += &format!("{own}\t{hostname}\n");
+    vec![
+        file("/etc/hostname", format!("{hostname}\n")),
+        file("/etc/hosts", hosts),
+        file(
+            "/etc/resolv.conf",
+            lease.map(|lease| resolver(&description.host_config, lease)).unwrap_or_default(),
+        ),
+    ]
+}
+
+fn resolver(host_config: &HostConfig, lease: &Lease) -> String {
+    let mut text = String::new();
+    if host_config.dns.is_empty() {
+        text += &format!("nameserver {}\n", lease.gateway);
+    }
+    host_config.dns.iter().for_each(|server| text += &format!("nameserver {server}\n"));
+    let search = if host_config.dns_search.is_empty() { &lease.search } else { &host_config.dns_search };
+    let search: Vec<&str> = search.iter().map(String::as_str).filter(|domain| *domain != ".").collect();
+    if !search.is_empty() {
+        text += &format!("search {}\n", search.join(" "));
+    }
+    if !host_config.dns_options.is_empty() {
+        text += &format!("options {}\n", host_config.dns_options.join(" "));
+    }
+    text
+}
+
+/// Reads `--add-host`: a name and its address, with `:` or `=` between.
+pub fn extra_host(text: &str) -> Option<(&str, IpAddr)> {
+    let (name, address) = text.split_once(['=', ':'])?;
+    let address = address.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    plain.then_some((name, address))
+}
+
+/// The ports that are to be reached from outside.
+///
+/// # Errors
+/// When an address or a port is none.
+pub fn publications(description: &Description) -> Result<Vec<Publication>> {
+    let mut all = Vec::new();
+    let host_config = &description.host_config;
+    for (port, bindings) in &host_config.port_bindings {
+        for binding in bindings {
+            all.push(publication(*port, binding).map_err(Error::Invalid)?);
+        }
+    }
+    if host_config.publish_all_ports {
+        for port in &description.config.exposed_ports {
+            if !host_config.port_bindings.contains_key(port) {
+                all.push(publication(*port, &PortBinding::default()).map_err(Error::Invalid)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn publication(port: Port, binding: &PortBinding) -> Result<Publication, String> {
+    let address = match binding.host_ip.as_str() {
+        "" => None,
+        text => {
+            let address =
+                text.parse().map_err(|_| format!("invalid IP address to publish a port at: {text}"))?;
+            Some(address)
+        }
+    };
+    let ports = if binding.host_port.is_empty() { (0, 0) } else { range(&binding.host_port)? };
+    Ok(Publication { inside: port.number, protocol: port.protocol, address, ports })
+}
+
+/// Reads a port, or a range of them.
+fn range(text: &str) -> Result<(u16, u16), String> {
+    let port =
+        |text: &str| text.parse::<u16>().map_err(|_| format!("invalid port {text:?}; ports are 1 to 65535"));
+    match text.split_once('-') {
+        None => port(text).map(|port| (port, port)),
+        Some((first, last)) => {
+            let (first, last) = (port(first)?, port(last)?);
+            if first > last {
+                Err(format!("invalid port range {text}: it ends before it begins"))
+            } else {
+                Ok((first, last))
+            }
+        }
+    }
+}
+
+/// Reads `--publish`: `[[ADDRESS:]PORT:]PORT[/PROTOCOL]`, where ports may be ranges.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_publish(text: &str) -> Result<Vec<(Port, PortBinding)>, String> {
+    let (rest, protocol) = match text.rsplit_once('/') {
+        Some((rest, protocol)) => (rest, parse_protocol(protocol)?),
+        None => (text, Protocol::Tcp),
+    };
+    // An IPv6 address is in brackets.
+    let (address, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+        Some((address, rest)) => (address, rest),
+        None if rest.matches(':').count() > 1 => rest.split_once(':').unwrap_or_default(),
+        None => ("", rest),
+    };
+    if !address.is_empty() && address.parse::<IpAddr>().is_err() {
+        return Err(format!("invalid IP address in {text:?}: {address:?}"));
+    }
+    let (outside, inside) = rest.rsplit_once(':').unwrap_or(("", rest));
+    if inside.is_empty() {
+        return Err(format!("no port of the container in {text:?}; write [[ADDRESS:]PORT:]PORT[/PROTOCOL]"));
+    }
+    let (first, last) = range(inside)?;
+    if first == 0 {
+        return Err(format!("invalid port in {text:?}: a container's port is 1 to 65535"));
+    }
+    let outside_range = if outside.is_empty() { None } else { Some(range(outside)?) };
+    let same = outside_range.is_some_and(|(begin, end)| end - begin == last - first && first != last);
+    if first != last && outside_range.is_some() && !same {
+        return Err(format!("invalid ranges in {text:?}: they are not of the same length"));
+    }
+    let binding = |number: u16| {
+        let host_port = match outside_range {
+            Some((begin, _)) if same => (begin + (number - first)).to_string(),
+            _ if outside == "0" => String::new(),
+            _ => outside.to_owned(),
+        };
+        (Port { number, protocol }, PortBinding { host_ip: address.to_owned(), host_port })
+    };
+    Ok((first..=last).map(binding).collect())
+}
+
+/// Reads `--expose`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_expose(text: &str) -> Result<Vec<Port>, String> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let ((first, last), protocol) = (range(ports)?, parse_protocol(protocol)?);
+    Ok((first..=last).map(|number| Port { number, protocol }).collect())
+}
+
+fn parse_protocol(text: &str) -> Result<Protocol, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(format!("invalid protocol {text:?}: ports are of tcp or udp")),
+    }
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut ports = parse_expose(text)?;
+        match (ports.pop(), ports.is_empty()) {
+            (Some(port), true) => Ok(port),
+            _ => Err(format!("invalid port {text:?}")),
+        }
+    }
+}
+
+impl TryFrom<String> for Port {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Port> for String {
+    fn from(port: Port) -> Self {
+        port.to_string()
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.protocol)
+    }
+}
+
+#[cfg(test)]
+#[path = "networking_test.rs"]
+mod tests;

@@ -1,0 +1,34 @@
+use super::*;
+
+fn publish(text: &str) -> Vec<String> {
+    let written =
+        |(port, binding): (Port, PortBinding)| format!("{}|{}|{port}", binding.host_ip, binding.host_port);
+    parse_publish(text).unwrap().into_iter().map(written).collect()
+}
+
+#[test]
+fn ports_are_published_as_docker_has_it() {
+    assert_eq!(publish("8080:80"), ["|8080|80/tcp"]);
+    assert_eq!(publish("80"), ["||80/tcp"]);
+    assert_eq!(publish("0:80"), ["||80/tcp"]);
+    assert_eq!(publish("127.0.0.1:8080:80/udp"), ["127.0.0.1|8080|80/udp"]);
+    assert_eq!(publish("127.0.0.1::80"), ["127.0.0.1||80/tcp"]);
+    assert_eq!(publish("[::1]:8080:80"), ["::1|8080|80/tcp"]);
+    assert_eq!(publish("8000-8001:80-81"), ["|8000|80/tcp", "|8001|81/tcp"]);
+    assert_eq!(publish("8000-8010:80"), ["|8000-8010|80/tcp"]);
+    for wrong in
+        ["", "x", "80:", "80:0", "1:2:3:4", "80/sctp", "70000:80", "8001-8000:80", "1-2:1-3", "x:1:2"]
+    {
+        assert!(parse_publish(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn hosts_are_added_by_name() {
+    assert_eq!(extra_host("db:10.0.0.1"), Some(("db", "10.0.0.1".parse().unwrap())));
+    assert_eq!(extra_host("db=::1"), Some(("db", "::1".parse().unwrap())));
+    assert_eq!(extra_host("db:[::1]"), Some(("db", "::1".parse().unwrap())));
+    for wrong in ["db", "db:", ":1.2.3.4", "a b:1.2.3.4", "db:1.2.3"] {
+        assert_eq!(extra_host(wrong), None, "{wrong}");
+    }
+}

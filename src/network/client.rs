@@ -1,0 +1,116 @@
+//! A keeper's side of a network: starts its process where there is none, and brings a VM in.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Command, Stdio},
+};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::{
+    control::{Answer, Join, Lease, Request},
+    store::Store,
+};
+use crate::{
+    vm::folder::{self, Lock},
+    vmm::channel::{Channel, Received},
+};
+
+/// The lock of who opens a network's door, in its folder.
+pub const LOCK: &str = "door.lock";
+
+/// A VM that is in a network, or about to be. It parts when this is dropped.
+#[derive(Debug)]
+pub struct Membership {
+    channel: Channel,
+    /// The VM's end of its frame socket.
+    pub frames: OwnedFd,
+}
+
+impl Membership {
+    /// Brings a VM into the network of this name. Does not wait for its answer.
+    ///
+    /// # Errors
+    /// When there is no such network, or its process cannot be started.
+    pub fn ask(network: &str, join: Join) -> anyhow::Result<Self> {
+        let store = Store::open();
+        store.get(network)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (frames, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let channel = Channel::from(connect(&store, network)?);
+        channel.send(&Request::Join(join), Some(theirs.as_fd()))?;
+        channel.set_nonblocking(true)?;
+        Ok(Self { channel, frames })
+    }
+
+    /// The answer, if it is there. `Err` says why the VM is not, or no more, in the network.
+    ///
+    /// # Errors
+    /// The network's reason, or that its process is gone.
+    pub fn answer(&self) -> Result<Option<Lease>, String> {
+        match self.channel.receive() {
+            Ok(Received::Nothing) => Ok(None),
+            Ok(Received::Message(Answer::Joined(lease), _)) => Ok(Some(lease)),
+            Ok(Received::Message(Answer::Refused { message }, _)) => Err(message),
+            Ok(Received::Closed) => Err("the network's process has ended".to_owned()),
+            Err(error) => Err(format!("the network's process is not understood: {error}")),
+        }
+    }
+}
+
+impl AsFd for Membership {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// Connects to a network's process, which is started if there is none.
+fn connect(store: &Store, network: &str) -> anyhow::Result<OwnedFd> {
+    let folder = store.folder(network);
+    // Until it has connected: a network without members ends, but not while somebody holds this.
+    let lock = Lock::take(&folder.join(LOCK), true)?;
+    let connection = match folder::connect(&folder) {
+        Ok(connection) => connection,
+        Err(_) => {
+            let door = folder::listen(&folder)?;
+            start(network, &door)?;
+            folder::connect(&folder)?
+        }
+    };
+    drop(lock);
+    Ok(connection)
+}
+
+/// Starts the process of a network, as nobody's child: it outlives who needed it first.
+fn start(network: &str, door: &OwnedFd) -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .args(["internal", "net", network])
+        .arg(door.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/");
+    let number = door.as_raw_fd();
+    // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            match libc::fork() {
+                -1 => return Err(io::Error::last_os_error()),
+                0 => {}
+                _ => libc::_exit(0),
+            }
+            libc::setsid();
+            if libc::fcntl(number, libc::F_SETFD, 0) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    // What has parted from it just now.
+    command.spawn()?.wait().map(drop)
+}

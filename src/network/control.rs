@@ -1,0 +1,108 @@
+//! What a keeper and `hull net` say to each other: packets of JSON on a `SOCK_SEQPACKET` connection, which stands for as long as the VM
+//! is in the network.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::Mac;
+
+/// From a keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// A VM comes into the network; beside it is the network's end of its frame socket. Answered by [`Answer::Joined`] or
+    /// [`Answer::Refused`].
+    Join(Join),
+}
+
+/// A VM that comes into a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Join {
+    /// Id of its container.
+    pub container: String,
+    /// What it is called by others.
+    pub names: Vec<String>,
+    /// The address that it wants.
+    pub address: Option<Ipv4Addr>,
+    /// It gets another where that one is taken.
+    pub any_address: bool,
+    /// The Ethernet address that it wants.
+    pub mac: Option<Mac>,
+    /// Its ports that are to be reached from outside.
+    pub ports: Vec<Publication>,
+}
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port that is to be reached from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The port inside.
+    pub inside: u16,
+    /// Which protocol's.
+    pub protocol: Protocol,
+    /// Address of the host that it is reached at; all of them when absent.
+    pub address: Option<IpAddr>,
+    /// Ports of the host of which it is to have one; `(0, 0)` is any.
+    pub ports: (u16, u16),
+}
+
+/// A port that is reached from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The port inside.
+    pub inside: u16,
+    /// Which protocol's.
+    pub protocol: Protocol,
+    /// Where.
+    pub at: SocketAddr,
+}
+
+/// From `hull net`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// The VM is in the network.
+    Joined(Lease),
+    /// It is not.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What a VM has in a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Bits that all addresses of the network have in common.
+    pub prefix: u8,
+    /// Who knows the way to everybody else, and every name.
+    pub gateway: Ipv4Addr,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its ports that are reached from outside.
+    pub ports: Vec<Bound>,
+    /// Where names without dots are looked for, too.
+    pub search: Vec<String>,
+}

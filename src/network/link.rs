@@ -1,0 +1,177 @@
+//! The frame socket of one VM: each frame follows its length, a big-endian `u32`.
+
+use std::{
+    io::IoSlice,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags},
+};
+
+use super::slab::Key;
+
+/// Longest frame, in bytes.
+const MAX_FRAME: usize = 65535 + 14 + 4;
+const LENGTH: usize = 4;
+/// Bytes read at once.
+const INPUT: usize = 512 << 10;
+/// Bytes that wait for a VM that does not read, at most; what comes when there are more is lost.
+const MAX_UNSENT: usize = 256 << 10;
+
+/// A VM's end of the network.
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    unsent: Vec<u8>,
+    writable: bool,
+    /// Connections that have something for the VM when it reads.
+    pub waiting: Vec<Key>,
+}
+
+/// What a read came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// There may be more.
+    Some,
+    /// There is nothing more for now.
+    Nothing,
+    /// The VM is gone, or makes no sense.
+    End,
+}
+
+impl Link {
+    /// At this socket, whose other end is the VM's.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            unsent: Vec::new(),
+            writable: true,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads what is there, once.
+    pub fn read(&mut self) -> Read {
+        self.input.resize(INPUT, 0);
+        self.input.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        match rustix::net::recv(&self.socket, &mut self.input[self.end..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Read::End,
+            Ok((_, length)) => {
+                self.end += length;
+                if self.next_length().is_some_and(|length| length > MAX_FRAME) {
+                    Read::End
+                } else {
+                    Read::Some
+                }
+            }
+            Err(Errno::AGAIN) => Read::Nothing,
+            Err(Errno::INTR) => Read::Some,
+            Err(_) => Read::End,
+        }
+    }
+
+    fn next_length(&self) -> Option<usize> {
+        let length = self.input[self.start..self.end].first_chunk::<LENGTH>()?;
+        Some(u32::from_be_bytes(*length) as usize)
+    }
+
+    /// Where in [`Self::bytes`] the next whole frame is; it is passed over. `Err` when what follows is none.
+    pub fn next(&mut self) -> Result<Option<std::ops::Range<usize>>, NoFrame> {
+        let Some(length) = self.next_length() else { return Ok(None) };
+        if length > MAX_FRAME {
+            return Err(NoFrame);
+        }
+        let begin = self.start + LENGTH;
+        if begin + length > self.end {
+            return Ok(None);
+        }
+        self.start = begin + length;
+        Ok(Some(begin..begin + length))
+    }
+
+    /// Takes what was read out, so that it can be looked at while frames are sent; to be [put back](Self::put_back).
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Puts it back.
+    pub fn put_back(&mut self, bytes: Vec<u8>) {
+        self.input = bytes;
+    }
+
+    /// The VM has read.
+    pub fn notice_room(&mut self) {
+        self.writable = true;
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while self.writable && !self.unsent.is_empty() {
+            match rustix::net::send(&self.socket, &self.unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(Errno::INTR) => {}
+                Err(_) => self.writable = false,
+            }
+        }
+    }
+
+    /// Whether a frame that can wait elsewhere may be sent.
+    pub fn has_room(&self) -> bool {
+        self.writable && self.unsent.is_empty()
+    }
+
+    /// Sends a frame in three parts. `false` when none of it was taken, because the VM does not read.
+    pub fn send(&mut self, head: &[u8], first: &[u8], second: &[u8]) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        let length = ((head.len() + first.len() + second.len()) as u32).to_be_bytes();
+        let parts = [&length, head, first, second].map(IoSlice::new);
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut none = SendAncillaryBuffer::default();
+        let sent = loop {
+            match rustix::net::sendmsg(&self.socket, &parts, &mut none, flags) {
+                Ok(sent) => break sent,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.writable = false;
+                    return false;
+                }
+            }
+        };
+        let mut skip = sent;
+        for part in &parts {
+            let passed = skip.min(part.len());
+            self.unsent.extend_from_slice(&part[passed..]);
+            skip -= passed;
+        }
+        true
+    }
+
+    /// Sends a frame, or keeps it until the VM reads, as long as there is not too much.
+    pub fn send_or_keep(&mut self, head: &[u8], payload: &[u8]) {
+        if !self.send(head, payload, &[]) && self.unsent.len() < MAX_UNSENT {
+            self.unsent.extend(((head.len() + payload.len()) as u32).to_be_bytes());
+            self.unsent.extend_from_slice(head);
+            self.unsent.extend_from_slice(payload);
+        }
+    }
+}
+
+/// What came is no frame, and there is no way to find the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoFrame;

@@ -1,0 +1,142 @@
+//! Names (RFC 1035): questions about members of the network are answered here, all others by whom the host asks.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+/// The port of name servers.
+pub const PORT: u16 = 53;
+/// Seconds that an answer holds: a container of the same name may be another soon.
+const HOLDS: u32 = 5;
+const HEADER: usize = 12;
+/// Bytes of a name, and of a label (RFC 1035, 2.3.4).
+const MAX_NAME: usize = 255;
+const MAX_LABEL: u8 = 63;
+
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+const CLASS_IN: u16 = 1;
+
+/// A question about a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The name, in small letters, without a dot at its end.
+    pub name: String,
+    kind: u16,
+    /// Where the question ends in the message.
+    end: usize,
+}
+
+impl Question {
+    /// The one question of a message, if it has one about the Internet.
+    pub fn parse(message: &[u8]) -> Option<Self> {
+        let header = message.get(..HEADER)?;
+        // A query of the usual kind with one question and no answers.
+        if header[2] & 0xf8 != 0 || header[4..8] != [0, 1, 0, 0] {
+            return None;
+        }
+        let mut name = String::new();
+        let mut at = HEADER;
+        loop {
+            let length = *message.get(at)?;
+            at += 1;
+            if length == 0 {
+                break;
+            }
+            if length > MAX_LABEL || name.len() + usize::from(length) > MAX_NAME {
+                return None;
+            }
+            let label = message.get(at..at + usize::from(length))?;
+            at += usize::from(length);
+            if !name.is_empty() {
+                name.push('.');
+            }
+            for byte in label {
+                if !byte.is_ascii_graphic() || *byte == b'.' {
+                    return None;
+                }
+                name.push(byte.to_ascii_lowercase().into());
+            }
+        }
+        let rest = message.get(at..at + 4)?;
+        let kind = u16::from_be_bytes([rest[0], rest[1]]);
+        (rest[2..] == CLASS_IN.to_be_bytes()).then_some(Self { name, kind, end: at + 4 })
+    }
+
+    /// The message that answers it: with these addresses, as far as they are asked for.
+    pub fn answer(&self, message: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
+        let addresses = if self.kind == TYPE_A { addresses } else { &[] };
+        let mut answer = self.reply(message, 0, addresses.len() as u16);
+        for address in addresses {
+            // The name is that of the question.
+            answer.extend([0xc0, HEADER as u8]);
+            answer.extend(TYPE_A.to_be_bytes());
+            answer.extend(CLASS_IN.to_be_bytes());
+            answer.extend(HOLDS.to_be_bytes());
+            answer.extend(4u16.to_be_bytes());
+            answer.extend(address.octets());
+        }
+        answer
+    }
+
+    /// The message that says that nobody can be asked.
+    pub fn failure(&self, message: &[u8]) -> Vec<u8> {
+        const SERVFAIL: u8 = 2;
+        self.reply(message, SERVFAIL, 0)
+    }
+
+    fn reply(&self, message: &[u8], code: u8, answers: u16) -> Vec<u8> {
+        let mut reply = message[..self.end].to_vec();
+        // A response, authoritative; recursion is desired if it was, and available.
+        reply[2] = 0x84 | (message[2] & 1);
+        reply[3] = 0x80 | code;
+        reply[6..8].copy_from_slice(&answers.to_be_bytes());
+        reply[8..12].fill(0);
+        reply
+    }
+
+    /// Whether it asks for addresses.
+    pub fn is_about_addresses(&self) -> bool {
+        matches!(self.kind, TYPE_A | TYPE_AAAA)
+    }
+}
+
+/// Whom the host asks, as its configuration is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostResolver {
+    /// Name servers, the first is asked first.
+    pub servers: Vec<SocketAddr>,
+    /// Where names without dots are looked for.
+    pub search: Vec<String>,
+}
+
+impl HostResolver {
+    /// Reads `/etc/resolv.conf`.
+    pub fn now() -> Self {
+        Self::parse(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("nameserver") => {
+                    // A scope says on which link the server is, which is not kept.
+                    let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
+                    resolver.servers.extend(address.map(|address| SocketAddr::new(address, PORT)));
+                }
+                Some("search" | "domain") => {
+                    resolver.search = words.filter(|word| *word != ".").map(str::to_owned).collect();
+                }
+                _ => {}
+            }
+        }
+        resolver
+    }
+}
+
+#[cfg(test)]
+#[path = "names_test.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! Published ports: sockets of the host at which a member's ports are reached.
+//!
+//! A guest sees who has connected, address and port, as far as these mean something to it: who comes from the host's own loopback, or by
+//! IPv6, comes from the gateway.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with, sockopt},
+};
+
+use super::{
+    control::{Bound, Protocol, Publication},
+    poll::Source,
+    server::{Ends, Network},
+    slab::Key,
+};
+
+/// Connections, or datagrams, taken from one socket before others have their turn.
+const TURNS: usize = 64;
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1024;
+/// Ports that the gateway gives connections from the host itself.
+const FIRST_OWN: u16 = 32768;
+
+/// A socket of a published port.
+pub struct Listener {
+    socket: OwnedFd,
+    member: Key,
+    inside: u16,
+    protocol: Protocol,
+}
+
+impl Listener {
+    /// Says something to whoever had said something here.
+    pub fn say(&self, payload: &[u8], to: SocketAddr) -> Result<(), Errno> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        rustix::net::sendto(&self.socket, payload, flags, &to).map(drop)
+    }
+}
+
+/// Opens the sockets of a port: two where it is to be reached at all addresses and the host has IPv6.
+///
+/// # Errors
+/// What to tell the user: the port is taken, or needs a right.
+pub fn open(publication: &Publication) -> Result<Vec<(OwnedFd, Bound)>, String> {
+    let Publication { inside, protocol, address, ports: (first, last) } = *publication;
+    let at = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut why = None;
+    for port in first..=last {
+        match bind(protocol, SocketAddr::new(at, port)) {
+            Ok((socket, at)) => {
+                let mut sockets = vec![(socket, Bound { inside, protocol, at })];
+                if address.is_none() {
+                    let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), at.port());
+                    match bind(protocol, both) {
+                        Ok((socket, at)) => sockets.push((socket, Bound { inside, protocol, at })),
+                        // Somebody else's there: the port is not ours alone.
+                        Err(error) if error.kind() == io::ErrorKind::AddrInUse && port != 0 => {
+                            why = Some((both, error));
+                            continue;
+                        }
+                        Err(_) => {}
+                    }
+                }
+                return Ok(sockets);
+            }
+            Err(error) => why = Some((SocketAddr::new(at, port), error)),
+        }
+    }
+    let (at, error) =
+        why.ok_or_else(|| format!("cannot publish port {inside}: no port of the host is given"))?;
+    Err(match error.kind() {
+        _ if first != last => format!(
+            "cannot publish port {inside}/{protocol}: none of {}:{first}-{last} is free ({error})",
+            at.ip()
+        ),
+        io::ErrorKind::AddrInUse => format!(
+            "cannot publish port {inside}/{protocol}: {at} is already in use on this host; choose another, or end what uses it"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "cannot publish port {inside}/{protocol} at {at}: ports below 1024 need a right; choose one above, or as root \
+             `sysctl net.ipv4.ip_unprivileged_port_start={}`",
+            at.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("cannot publish port {inside}/{protocol} at {at}: this host does not have that address")
+        }
+        _ => format!("cannot publish port {inside}/{protocol} at {at}: {error}"),
+    })
+}
+
+fn bind(protocol: Protocol, at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Connections that ended a moment ago do not keep the port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &at)?;
+    if protocol == Protocol::Tcp {
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    let at = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, at))
+}
+
+impl Network {
+    /// Reaches a member at these sockets.
+    pub(super) fn publish(&mut self, member: Key, sockets: Vec<(OwnedFd, Bound)>) -> io::Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        for (socket, Bound { inside, protocol, .. }) in sockets {
+            let key = self.listeners.insert(|_| Listener { socket, member, inside, protocol });
+            keys.push(key);
+            let listener = self.listeners.get(key).ok_or(io::ErrorKind::NotFound)?;
+            self.poll.add(Source::Listener(key), listener.socket.as_fd())?;
+        }
+        Ok(keys)
+    }
+
+    /// Somebody has connected to a published port, or has said something there.
+    pub(super) fn read_listener(&mut self, key: Key) {
+        match self.listeners.get(key).map(|listener| listener.protocol) {
+            Some(Protocol::Tcp) => self.accept(key),
+            Some(Protocol::Udp) => self.receive(key),
+            None => {}
+        }
+    }
+
+    fn accept(&mut self, key: Key) {
+        for _ in 0..TURNS {
+            // As many as there is room for: the others wait where they are.
+            let Some(listener) = self.listeners.get(key).filter(|_| !self.flows.is_full()) else { return };
+            let (member, inside) = (listener.member, listener.inside);
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let Ok((socket, Some(peer))) = rustix::net::acceptfrom_with(&listener.socket, flags) else {
+                return;
+            };
+            let Ok(peer) = SocketAddr::try_from(peer) else { continue };
+            if let Some(ends) = self.ends(member, inside, peer) {
+                self.call_guest(member, ends, socket);
+            }
+        }
+    }
+
+    fn receive(&mut self, key: Key) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(65535, 0);
+        for _ in 0..TURNS {
+            let Some(listener) = self.listeners.get(key) else { break };
+            let (member, inside) = (listener.member, listener.inside);
+            let received = rustix::net::recvfrom(&listener.socket, &mut *buffer, RecvFlags::DONTWAIT);
+            let Ok((length, _, Some(peer))) = received else { break };
+            let Ok(peer) = SocketAddr::try_from(peer) else { continue };
+            self.hear_peer(key, member, inside, peer, &buffer[..length]);
+        }
+        self.buffer = buffer;
+    }
+
+    /// Between whom a connection is, as the guest sees it.
+    fn ends(&mut self, member: Key, inside: u16, peer: SocketAddr) -> Option<Ends> {
+        let guest = SocketAddr::new(self.members.get(member)?.address.into(), inside);
+        let means_something = match peer.ip() {
+            IpAddr::V4(address) => !address.is_loopback() && !self.subnet.has(address),
+            IpAddr::V6(_) => false,
+        };
+        let direct = Ends { guest, other: peer };
+        if means_something && !self.flows.by_ends.contains_key(&direct) {
+            return Some(direct);
+        }
+        let first = peer.port().max(FIRST_OWN);
+        (first..=u16::MAX).chain(FIRST_OWN..first).find_map(|port| {
+            let ends = Ends { guest, other: SocketAddr::new(self.gateway.into(), port) };
+            (!self.flows.by_ends.contains_key(&ends)).then_some(ends)
+        })
+    }
+
+    fn hear_peer(&mut self, listener: Key, member: Key, inside: u16, peer: SocketAddr, payload: &[u8]) {
+        let Some(one) = self.members.get(member) else { return };
+        let guest = SocketAddr::new(one.address.into(), inside);
+        let seen = match peer.ip() {
+            IpAddr::V4(address) if !address.is_loopback() && !self.subnet.has(address) => peer,
+            // The gateway's, with a port that leads back to who it was.
+            _ => SocketAddr::new(self.gateway.into(), peer.port()),
+        };
+        self.hear_outside(listener, member, Ends { guest, other: seen }, peer, payload);
+    }
+}

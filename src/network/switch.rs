@@ -1,0 +1,155 @@
+//! Where a frame goes: to another member, or to whoever answers for the rest of the world.
+
+use std::{net::IpAddr, os::fd::AsFd};
+
+use super::{
+    link::{NoFrame, Read},
+    server::Network,
+    slab::Key,
+    wire::{ARP, Arp, Frame, ICMP, IPV4, IPV6, Packet, TCP, UDP},
+};
+
+/// Reads of one link before others have their turn.
+const TURNS: usize = 8;
+
+impl Network {
+    /// Takes what a member has sent.
+    pub(super) fn read_link(&mut self, key: Key) {
+        for _ in 0..TURNS {
+            let Some(member) = self.members.get_mut(key) else { return };
+            let read = member.link.read();
+            let mut frames = Vec::new();
+            let broken = loop {
+                match member.link.next() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break false,
+                    Err(NoFrame) => break true,
+                }
+            };
+            let bytes = member.link.take_bytes();
+            for frame in frames {
+                self.hear(key, &bytes[frame]);
+            }
+            if let Some(member) = self.members.get_mut(key) {
+                member.link.put_back(bytes);
+            }
+            match read {
+                _ if broken => return self.part(key),
+                Read::Some => {}
+                Read::Nothing => return,
+                Read::End => return self.part(key),
+            }
+        }
+        // More is there, and changes are told only once.
+        self.unread.push(key);
+    }
+
+    /// A member has sent a frame. One that says that it is from somebody else is dropped.
+    fn hear(&mut self, key: Key, bytes: &[u8]) {
+        let (Some(member), Some(frame)) = (self.members.get(key), Frame::parse(bytes)) else { return };
+        if frame.from != member.mac {
+            return;
+        }
+        let own = member.address;
+        match frame.kind {
+            ARP => match Arp::parse(frame.payload) {
+                Some(arp)
+                    if arp.from == frame.from && (arp.from_ip == own || arp.from_ip.is_unspecified()) =>
+                {
+                    self.hear_arp(key, arp);
+                }
+                _ => {}
+            },
+            IPV4 | IPV6 => {
+                let Some(packet) = Packet::parse(frame.kind, frame.payload) else { return };
+                if packet.from == IpAddr::V4(own) {
+                    self.hear_packet(key, &packet, bytes, frame.is_for_many());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody's Ethernet address is asked for: a member's, or the gateway's, which has the way to all the others.
+    fn hear_arp(&mut self, key: Key, arp: Arp) {
+        let own = self.members.get(key).map(|member| member.address);
+        // Whether anybody else has the own address: nobody has.
+        if !arp.asks || own == Some(arp.to_ip) {
+            return;
+        }
+        let other = self.by_address.get(&arp.to_ip).and_then(|key| self.members.get(*key));
+        let mac = match other {
+            Some(member) => member.mac,
+            None if arp.to_ip == self.gateway => self.mac,
+            None => return,
+        };
+        if let Some(member) = self.members.get_mut(key) {
+            member.link.send_or_keep(&arp.answer(mac), &[]);
+        }
+    }
+
+    fn hear_packet(&mut self, key: Key, packet: &Packet<'_>, bytes: &[u8], is_for_many: bool) {
+        let IpAddr::V4(to) = packet.to else { return };
+        if let Some(other) = self.by_address.get(&to).copied() {
+            // As its own switch would: the header is as the sender wrote it, but for who it is for.
+            if let Some(other) = self.members.get_mut(other).filter(|_| other != key) {
+                let mut head = [0; 12];
+                head[..6].copy_from_slice(&other.mac);
+                head[6..].copy_from_slice(&bytes[6..12]);
+                other.link.send_or_keep(&head, &bytes[12..]);
+            }
+            return;
+        }
+        if is_for_many || to.is_broadcast() || to.is_multicast() {
+            return self.spread(key, packet, bytes);
+        }
+        match packet.protocol {
+            TCP => self.hear_segment(key, packet),
+            UDP => self.hear_datagram(key, packet),
+            ICMP => self.hear_icmp(key, packet),
+            _ => {}
+        }
+    }
+
+    /// What is for many goes to all members; nobody outside hears it.
+    fn spread(&mut self, from: Key, packet: &Packet<'_>, bytes: &[u8]) {
+        let IpAddr::V4(to) = packet.to else { return };
+        if !(to.is_broadcast() || to.is_multicast() || to == self.subnet.broadcast()) {
+            return;
+        }
+        let others: Vec<Key> = self.members.iter().map(|(key, _)| key).filter(|key| *key != from).collect();
+        for key in others {
+            if let Some(member) = self.members.get_mut(key) {
+                member.link.send_or_keep(bytes, &[]);
+            }
+        }
+    }
+
+    /// A member reads again: what waited for that goes on.
+    pub(super) fn write_link(&mut self, key: Key) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        member.link.notice_room();
+        if member.link.has_room() {
+            for key in std::mem::take(&mut member.link.waiting) {
+                if let Some(connection) = self.flows.get_mut(key) {
+                    connection.waits = false;
+                    self.dirty.push(key);
+                }
+            }
+        }
+    }
+
+    /// A member is gone, and all that it had.
+    pub(super) fn part(&mut self, key: Key) {
+        let Some(member) = self.members.remove(key) else { return };
+        self.poll.remove(member.link.socket());
+        self.poll.remove(member.keeper.as_fd());
+        self.by_address.remove(&member.address);
+        for listener in &member.listeners {
+            self.listeners.remove(*listener);
+        }
+        self.forget_flows(key);
+        self.forget_conversations(key);
+        self.forget_pings(key);
+    }
+}

@@ -1,0 +1,292 @@
+//! UDP: what a guest's port and another say to each other is a conversation, with a connected socket of the host's. It ends when
+//! neither has said anything for a while.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with},
+};
+
+use super::{
+    address, icmp,
+    names::{self, HostResolver, Question},
+    poll::Source,
+    server::{Ends, Network},
+    slab::Key,
+    wire::{Datagram, Headers, Packet},
+};
+
+/// How long nothing is said before a conversation is over, once both have said something and before.
+const QUIET: Duration = Duration::from_secs(180);
+const UNANSWERED: Duration = Duration::from_secs(30);
+/// Conversations of one network at most; the one that was quiet for longest makes way.
+const MOST: usize = 2048;
+/// Datagrams taken from one socket before others have their turn.
+const TURNS: usize = 32;
+/// What a datagram may have at most.
+const MAX_DATAGRAM: usize = 65535;
+
+/// Two ports that speak to each other.
+pub struct Conversation {
+    pub member: Key,
+    pub ends: Ends,
+    voice: Voice,
+    heard: Instant,
+    answered: bool,
+    /// The packet by which the guest spoke, for what is said if nobody is there.
+    quote: Vec<u8>,
+    /// It is with the host's name servers: how many of them were asked.
+    asked: Option<Asked>,
+}
+
+/// How the host's side is spoken to.
+enum Voice {
+    /// By a socket of its own.
+    Own(OwnedFd),
+    /// By the socket of a published port, to whoever spoke there.
+    Published(Key, SocketAddr),
+}
+
+/// The question that was asked last, and of which server.
+struct Asked {
+    id: [u8; 2],
+    server: usize,
+}
+
+impl Network {
+    /// A member sends a datagram to the world.
+    pub(super) fn hear_datagram(&mut self, member: Key, packet: &Packet<'_>) {
+        let Some(datagram) = Datagram::parse(packet.payload) else { return };
+        let ends = Ends {
+            guest: SocketAddr::new(packet.from, datagram.from),
+            other: SocketAddr::new(packet.to, datagram.to),
+        };
+        let is_about_names = ends.other == SocketAddr::new(IpAddr::V4(self.gateway), names::PORT);
+        if is_about_names && self.answer_name(member, ends, datagram.payload) {
+            return;
+        }
+        let key = match self.conversations_by_ends.get(&ends) {
+            Some(key) => *key,
+            None => match self.begin(member, ends, packet, is_about_names, datagram.payload) {
+                Ok(key) => key,
+                Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM) => {
+                    return self.say_unreachable(member, packet, icmp::HOST);
+                }
+                Err(_) => return self.say_unreachable(member, packet, icmp::PORT),
+            },
+        };
+        let now = self.now;
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        conversation.heard = now;
+        if let (Some(asked), Some(id)) = (&mut conversation.asked, datagram.payload.first_chunk::<2>())
+            && asked.id != *id
+        {
+            *asked = Asked { id: *id, server: asked.server };
+        } else if conversation.asked.is_some() {
+            // The same again: whoever was asked has not answered.
+            self.ask_next(key);
+        }
+        self.say(key, datagram.payload);
+    }
+
+    fn say(&mut self, key: Key, payload: &[u8]) {
+        let Some(conversation) = self.conversations.get(key) else { return };
+        let sent = match &conversation.voice {
+            Voice::Own(socket) => {
+                rustix::net::send(socket, payload, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+            }
+            Voice::Published(listener, peer) => match self.listeners.get(*listener) {
+                Some(listener) => listener.say(payload, *peer),
+                None => Err(Errno::PIPE),
+            },
+        };
+        if sent == Err(Errno::CONNREFUSED) {
+            self.nobody_there(key);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        member: Key,
+        ends: Ends,
+        packet: &Packet<'_>,
+        is_about_names: bool,
+        payload: &[u8],
+    ) -> Result<Key, Errno> {
+        let to = if is_about_names {
+            HostResolver::now().servers.first().copied().ok_or(Errno::CONNREFUSED)?
+        } else if address::reachable(ends.other.ip()) && ends.other.ip() != IpAddr::V4(self.gateway) {
+            ends.other
+        } else {
+            return Err(Errno::CONNREFUSED);
+        };
+        let socket = open(to)?;
+        let id = payload.first_chunk().copied().unwrap_or_default();
+        // Not yet this one: it is about to be asked.
+        let asked = is_about_names.then_some(Asked { id: id.map(|byte| !byte), server: 0 });
+        let quote = packet.whole[..packet.whole.len().min(28)].to_vec();
+        Ok(self.admit(member, ends, Voice::Own(socket), quote, asked))
+    }
+
+    fn admit(&mut self, member: Key, ends: Ends, voice: Voice, quote: Vec<u8>, asked: Option<Asked>) -> Key {
+        if self.conversations.len() >= MOST {
+            let quietest = self.conversations.iter().min_by_key(|(_, one)| one.heard).map(|(key, _)| key);
+            quietest.into_iter().for_each(|key| self.end(key));
+        }
+        let heard = self.now;
+        let key = self.conversations.insert(|_| Conversation {
+            member,
+            ends,
+            voice,
+            heard,
+            answered: false,
+            quote,
+            asked,
+        });
+        self.conversations_by_ends.insert(ends, key);
+        self.watch(key);
+        key
+    }
+
+    fn watch(&mut self, key: Key) {
+        if let Some(Conversation { voice: Voice::Own(socket), .. }) = self.conversations.get(key)
+            && self.poll.add(Source::Conversation(key), socket).is_err()
+        {
+            self.end(key);
+        }
+    }
+
+    fn end(&mut self, key: Key) {
+        if let Some(conversation) = self.conversations.remove(key) {
+            self.conversations_by_ends.remove(&conversation.ends);
+        }
+    }
+
+    /// Asks the next of the host's name servers, if there is one.
+    fn ask_next(&mut self, key: Key) {
+        let servers = HostResolver::now().servers;
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        let Some(asked) = conversation.asked.as_mut().filter(|_| servers.len() > 1) else { return };
+        asked.server = (asked.server + 1) % servers.len();
+        if let Ok(socket) = open(servers[asked.server]) {
+            conversation.voice = Voice::Own(socket);
+            self.watch(key);
+        }
+    }
+
+    /// Answers a question about a member; `false` when it is about anything else.
+    fn answer_name(&mut self, member: Key, ends: Ends, message: &[u8]) -> bool {
+        let Some(question) = Question::parse(message).filter(Question::is_about_addresses) else {
+            return false;
+        };
+        let called = |one: &super::member::Member| one.is_called(&question.name, &self.name);
+        let addresses: Vec<_> =
+            self.members.iter().filter(|(_, one)| called(one)).map(|(_, one)| one.address).collect();
+        let answer = if !addresses.is_empty() {
+            question.answer(message, &addresses)
+        } else if HostResolver::now().servers.is_empty() {
+            question.failure(message)
+        } else {
+            return false;
+        };
+        self.tell(member, ends, &answer);
+        true
+    }
+
+    /// Somebody in the world has said something to a port of a guest's that is published.
+    pub(super) fn hear_outside(
+        &mut self,
+        listener: Key,
+        member: Key,
+        ends: Ends,
+        peer: SocketAddr,
+        payload: &[u8],
+    ) {
+        let voice = Voice::Published(listener, peer);
+        let key = match self.conversations_by_ends.get(&ends) {
+            Some(key) => *key,
+            None => self.admit(member, ends, voice, Vec::new(), None),
+        };
+        let now = self.now;
+        if let Some(conversation) = self.conversations.get_mut(key) {
+            conversation.heard = now;
+            self.tell(member, ends, payload);
+        }
+    }
+
+    /// What a conversation's socket has.
+    pub(super) fn read_conversation(&mut self, key: Key) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(MAX_DATAGRAM, 0);
+        for _ in 0..TURNS {
+            let now = self.now;
+            let Some(conversation) = self.conversations.get_mut(key) else { break };
+            let Voice::Own(socket) = &conversation.voice else { break };
+            match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((length, _)) => {
+                    (conversation.heard, conversation.answered) = (now, true);
+                    let (member, ends) = (conversation.member, conversation.ends);
+                    self.tell(member, ends, &buffer[..length]);
+                }
+                Err(Errno::CONNREFUSED) => {
+                    self.nobody_there(key);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Nobody listens at the other end.
+    fn nobody_there(&mut self, key: Key) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        if conversation.asked.is_some() {
+            return self.ask_next(key);
+        }
+        let (member, quote) = (conversation.member, std::mem::take(&mut conversation.quote));
+        if let Some(packet) = Packet::quoted(&quote) {
+            self.say_unreachable(member, &packet, icmp::PORT);
+        }
+        self.end(key);
+    }
+
+    /// Sends a datagram to a guest.
+    fn tell(&mut self, member: Key, ends: Ends, payload: &[u8]) {
+        let Some(member) = self.members.get_mut(member) else { return };
+        let headers = Headers::udp((self.mac, member.mac), ends.other, ends.guest, payload);
+        member.link.send_or_keep(headers.bytes(), payload);
+    }
+
+    /// Ends what was quiet for long; gives when to look again.
+    pub(super) fn expire_conversations(&mut self) {
+        let now = self.now;
+        let quiet = |one: &Conversation| {
+            now.saturating_duration_since(one.heard) > if one.answered { QUIET } else { UNANSWERED }
+        };
+        let over: Vec<Key> =
+            self.conversations.iter().filter(|(_, one)| quiet(one)).map(|(key, _)| key).collect();
+        over.into_iter().for_each(|key| self.end(key));
+    }
+
+    /// A member is gone.
+    pub(super) fn forget_conversations(&mut self, member: Key) {
+        let its: Vec<Key> =
+            self.conversations.iter().filter(|(_, one)| one.member == member).map(|(key, _)| key).collect();
+        its.into_iter().for_each(|key| self.end(key));
+    }
+}
+
+/// A socket that speaks to this address.
+fn open(to: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
