@@ -23,8 +23,10 @@ fn a_container_is_paused_renamed_and_started_again() {
     let before = home.ok(&["logs", "one"]);
     let errors = home.fails(1, &["pause", "one"]);
     assert!(errors.contains("is already paused"), "{errors}");
-    assert!(home.fails(125, &["exec", "one", "ls"]).contains("is paused"));
+    assert!(home.fails(1, &["exec", "one", "ls"]).contains("is paused"));
     assert_eq!(home.ok(&["logs", "one"]), before);
+    assert!(home.fails(1, &["start", "one"]).contains("try unpause instead"));
+    assert!(home.ok(&["stats", "--no-stream"]).contains("one"));
     assert_eq!(home.ok(&["unpause", "one"]), "one\n");
     eventually("it to go on", || home.ok(&["logs", "one"]).len() > before.len());
     assert!(home.fails(1, &["unpause", "one"]).contains("is not paused"));
@@ -70,6 +72,9 @@ fn a_container_is_paused_renamed_and_started_again() {
     let told: serde_json::Value = serde_json::from_str(&told).expect("a line of JSON");
     assert_eq!((&told["Actor"]["ID"], &told["Actor"]["Attributes"]["name"]), (&id.into(), &"one".into()));
 
+    home.ok(&["run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "1000"]);
+    assert!(home.fails(1, &["restart", "brief"]).contains("--rm"));
+    home.ok(&["rm", "-f", "brief"]);
     let told: serde_json::Value = serde_json::from_str(&home.ok(&["info", "--json"])).expect("JSON");
     assert_eq!((&told["Containers"], &told["ContainersRunning"]), (&1.into(), &1.into()));
     home.ok(&["create", "--name", "other", "--label", "keep=yes", "busybox"]);

@@ -337,7 +337,19 @@ fn another_process_serves_the_memory() {
     assert!(Watched::new(&home, "busy").count() > before);
     home.ok(&["vm", "rm", "-f", "busy"]);
 
-    std::fs::remove_file(&socket).expect("the socket");
+    // One that serves nothing: the VM is at a loss, but not its commands.
+    fs::remove_file(&socket).expect("the socket");
+    let idle = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let restoring =
+        home.hull(&[&restore[..], &["one"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut restoring = restoring.expect("hull");
+    let _held = idle.accept().expect("a VM");
+    eventually("the VM to be there", || listed(&home, "busy").is_some());
+    home.run(&["vm", "stop", "busy"]);
+    assert!(code(&mut restoring).is_some());
+    home.run(&["vm", "rm", "-f", "busy"]);
+
+    fs::remove_file(&socket).expect("the socket");
     let handler = FaultHandler::start(&socket, &snapshots(&home).join("two/vm"));
     let errors = home.fails(1, &[&restore[..], &["two"]].concat());
     assert!(errors.contains("differs from another"), "{errors}");

@@ -20,7 +20,7 @@ pub use container::{
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};
 
 /// Version of the protocol; a peer refuses one it does not know, naming both versions.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The host's address on vsock (VIRTIO 1.3, 5.10.4: "well known" CID 2).
 pub const HOST_CID: u32 = 2;
 /// The host's port the agent connects to when it is up.

@@ -74,6 +74,18 @@ pub(super) fn await_end(channel: &Channel) -> Result<Option<u8>> {
     }
 }
 
+/// The same for whoever has asked for the end: a keeper that closes the connection and lives on has too many.
+fn await_over(store: &Store, folder: &Folder, channel: &Channel) -> Result<Option<u8>> {
+    let told = await_end(channel)?;
+    if told.is_none()
+        && let Ok(folder) = store.find(folder.id.as_str())
+        && folder.state()?.status.needs_keeper()
+    {
+        return Err(Error::Keeper("has too many commands to listen to; end some, and try again".to_owned()));
+    }
+    Ok(told)
+}
+
 /// Waits until the container has ended and gives its exit code; of one that does not run, at once.
 ///
 /// # Errors
@@ -81,7 +93,7 @@ pub(super) fn await_end(channel: &Channel) -> Result<Option<u8>> {
 pub fn wait(store: &Store, name: &str) -> Result<u8> {
     let folder = store.find(name)?;
     let told = match connect(store, &folder)? {
-        Some(channel) => await_end(&channel)?,
+        Some(channel) => await_over(store, &folder, &channel)?,
         None => None,
     };
     match told {
@@ -100,7 +112,7 @@ pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i
     if let Some(channel) = connect(store, &folder)? {
         // A failed send is a keeper that has just ended.
         let _ = channel.send(&ClientMessage::Stop { signal, timeout }, None);
-        await_end(&channel)?;
+        await_over(store, &folder, &channel)?;
     }
     Ok(())
 }
@@ -119,7 +131,7 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     })?;
     channel.send(&ClientMessage::Signal { signal }, None).map_err(keeper_failed)?;
     if signal == signal::KILL {
-        await_end(&channel)?;
+        await_over(store, &folder, &channel)?;
     }
     Ok(())
 }
@@ -157,14 +169,15 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     if folder.state()?.status.needs_keeper() {
         if !force {
             let shown = folder.description()?.map_or(folder.id.to_string(), |it| it.name.to_string());
+            let state = if folder.state()?.status == Status::Paused { "paused" } else { "running" };
             return Err(Error::Conflict(format!(
-                "cannot remove container \"/{shown}\": container is running: stop the container before removing or \
+                "cannot remove container \"/{shown}\": container is {state}: stop the container before removing or \
                  force remove"
             )));
         }
         if let Some(channel) = connect(store, &folder)? {
             let _ = channel.send(&ClientMessage::Signal { signal: signal::KILL }, None);
-            await_end(&channel)?;
+            await_over(store, &folder, &channel)?;
         }
     }
     match lock_idle(store, &folder) {
@@ -207,8 +220,12 @@ pub fn await_start(channel: &Channel) -> Result<Result<(), (u8, String)>> {
 /// When there is no such container.
 pub fn restart(store: &Store, name: &str, tied: bool, beginning: Beginning<'_>) -> Result<Option<Channel>> {
     let folder = store.find(name)?;
-    if folder.state()?.status.needs_keeper() {
-        return Ok(None);
+    match folder.state()?.status {
+        Status::Paused => {
+            return Err(Error::Conflict("cannot start a paused container, try unpause instead".to_owned()));
+        }
+        status if status.needs_keeper() => return Ok(None),
+        _ => {}
     }
     let lock = lock_idle(store, &folder)?;
     let state = folder.state()?;

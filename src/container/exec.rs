@@ -3,7 +3,7 @@
 use std::{fs::File, io::Write, os::fd::AsFd};
 
 use hull_arch::quirks::Quirks;
-use hull_protocol::{Process, WindowSize};
+use hull_protocol::{MAX_FRAME, Process, WindowSize};
 use rustix::fs::MemfdFlags;
 
 use super::{Description, Error, Result, action, capability::Capabilities, process, state::Store};
@@ -50,6 +50,14 @@ pub fn prepare(store: &Store, container: &str, command: Command) -> Result<Chann
         rustix::fs::memfd_create("hull-exec", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?,
     );
     let text = serde_json::to_vec(&further(&description, command)?).map_err(|error| failed(error.into()))?;
+    // What is said around it needs some room in a frame, too.
+    let most = MAX_FRAME as usize - 1024;
+    if text.len() > most {
+        return Err(Error::Invalid(format!(
+            "the arguments and the environment take {} bytes, {most} are possible",
+            text.len()
+        )));
+    }
     file.write_all(&text).map_err(failed)?;
     channel.send(&ClientMessage::Exec { stdin, detached }, Some(file.as_fd())).map_err(failed)?;
     Ok(channel)
@@ -66,6 +74,9 @@ pub fn begin(channel: &Channel) -> Result<std::result::Result<(), (u8, String)>>
         match channel.receive().map_err(|_| gone())? {
             Received::Message(KeeperMessage::Exec { news: ExecNews::Failed { code, message } }, _) => {
                 return Ok(Err((code, message)));
+            }
+            Received::Message(KeeperMessage::Exec { news: ExecNews::Refused { message } }, _) => {
+                return Ok(Err((1, message)));
             }
             Received::Message(KeeperMessage::Exec { .. }, _) => return Ok(Ok(())),
             Received::Message(..) | Received::Nothing => {}

@@ -127,9 +127,14 @@ pub enum KeeperMessage {
 pub enum ExecNews {
     /// It runs.
     Started,
+    /// The keeper does not have it started.
+    Refused {
+        /// Why.
+        message: String,
+    },
     /// It could not be started.
     Failed {
-        /// Exit code of `hull exec`: 125, 126 or 127.
+        /// Exit code of `hull exec`: 126 or 127.
         code: u8,
         /// Why.
         message: String,

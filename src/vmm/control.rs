@@ -34,7 +34,7 @@ pub enum KeeperMessage {
     Snapshot,
     /// The same of what has changed since the last snapshot, be it one that was taken or the one that the VM goes on from.
     Difference,
-    /// Has the VM stand still.
+    /// Has the VM stand still; answered by [`VmmMessage::Paused`].
     Pause,
     /// Lets a VM that stands still go on.
     Resume,
@@ -61,6 +61,11 @@ pub enum VmmMessage {
     },
     /// The snapshot that was asked for is written, or why it is not.
     Snapshot {
+        /// What went wrong.
+        error: Option<String>,
+    },
+    /// The VM stands still, or why it does not.
+    Paused {
         /// What went wrong.
         error: Option<String>,
     },

@@ -175,7 +175,13 @@ impl Supervisor {
                     .send(&VmmMessage::Snapshot { error }, None)
                     .context("cannot tell of the snapshot")?;
             }
-            KeeperMessage::Pause => self.freezer.pause()?,
+            KeeperMessage::Pause => {
+                let error = self.freezer.pause().err().map(|error| format!("{error:#}"));
+                if error.is_some() {
+                    self.freezer.thaw()?;
+                }
+                self.keeper.send(&VmmMessage::Paused { error }, None).context("cannot tell of the pause")?;
+            }
             KeeperMessage::Resume => self.freezer.thaw()?,
         }
         Ok(())

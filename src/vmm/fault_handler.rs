@@ -85,7 +85,9 @@ impl FaultHandler {
     /// # Errors
     /// When the system does not let us, or the handler is gone.
     pub fn hand_over(socket: OwnedFd, device: Option<OwnedFd>, memory: &Memory) -> anyhow::Result<Self> {
-        let faults = open(device.as_ref()).context("userfaultfd")?;
+        let faults = open(device.as_ref()).context(
+            "cannot have the system tell of page faults; `setfacl -m u:$USER:rw /dev/userfaultfd` as root gives access",
+        )?;
         let mut api = Api { api: 0xaa, features: 0, ioctls: 0 };
         control(&faults, API, &mut api).context("UFFDIO_API")?;
         let mappings = mappings(memory)?;

@@ -46,7 +46,6 @@ pub struct Machine {
     keeper: Arc<Channel>,
     profile: Option<File>,
     freezer: Freezer,
-    fault_handler: Option<FaultHandler>,
 }
 
 impl Machine {
@@ -64,7 +63,6 @@ impl Machine {
         let quirks = Quirks::detect();
         let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, config.growth(), model.address_bits())?;
-        let mut fault_handler = None;
         let (kernel_kind, memory, backing, saved) = match &config.start {
             Start::Boot { kernel_kind, .. } => (*kernel_kind, growth::fresh(&map)?, Backing::none(), None),
             Start::Snapshot { file, below, served, .. } => {
@@ -79,7 +77,8 @@ impl Machine {
                 if let Some(Served { socket, device }) = served {
                     let device = device.map(|device| descriptors.take(device)).transpose()?;
                     let handler = FaultHandler::hand_over(descriptors.take(*socket)?, device, &memory);
-                    fault_handler = Some(handler.context("the page fault handler")?);
+                    let handler = handler.context("the page fault handler")?;
+                    handler.watch(keeper.clone()).context("cannot watch the page fault handler")?;
                 }
                 let memory = growth::complete(memory, &map, state.grown)?;
                 (state.kernel_kind, memory, backing, Some(state))
@@ -157,7 +156,7 @@ impl Machine {
             serial: devices.serial.clone(),
             devices_paused: Cell::new(false),
         };
-        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer, fault_handler })
+        Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
     }
 
     /// Runs the VM to its end. `started_ns` is when the process began, for the keeper.
@@ -165,7 +164,7 @@ impl Machine {
     /// # Errors
     /// When a thread cannot be started or confined, or the keeper is gone.
     pub fn run(self, started_ns: u64) -> anyhow::Result<ExitReason> {
-        let Self { vcpus, devices, mut events, ending, keeper, mut profile, freezer, fault_handler } = self;
+        let Self { vcpus, devices, mut events, ending, keeper, mut profile, freezer } = self;
         let reachable = Arc::new(devices.reachable);
         let parking = Arc::clone(&freezer.parking);
         let supervisor =
@@ -176,9 +175,6 @@ impl Machine {
         keeper
             .send(&VmmMessage::Running { started_ns, first_run_ns: monotonic_ns() }, None)
             .context("cannot tell the keeper that the VM runs")?;
-        if let Some(handler) = fault_handler {
-            handler.watch(keeper.clone()).context("cannot watch the page fault handler")?;
-        }
         let buses = Buses { mmio: Arc::new(devices.mmio), pio: Arc::new(devices.pio) };
         // The boot processor last: it starts the others.
         for (index, vcpu) in vcpus.into_iter().enumerate().rev() {

@@ -9,7 +9,10 @@ use super::{
     options::Attached,
     session::{self, End, Wish},
 };
-use crate::container::{Error, action, state::Store};
+use crate::container::{
+    Error, action,
+    state::{Status, Store},
+};
 
 /// Attach this terminal to a container that runs
 #[derive(Debug, Args)]
@@ -36,6 +39,9 @@ impl Attach {
         let Some(channel) = action::connect(&store, &folder)? else {
             anyhow::bail!("You cannot attach to a stopped container, start it first");
         };
+        if folder.state()?.status == Status::Paused {
+            anyhow::bail!("You cannot attach to a paused container, unpause it first");
+        }
         let config = &description.config;
         let stdin = config.open_stdin && !self.no_stdin;
         if config.tty && stdin && !crate::cli::terminal::is_input() {

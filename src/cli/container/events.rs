@@ -70,8 +70,11 @@ impl Events {
     fn line(&self, event: &Event) -> String {
         if self.format.is_some() {
             let actor = serde_json::json!({"ID": event.id, "Attributes": event.attributes});
+            let time = event.time.parse::<jiff::Timestamp>().unwrap_or_default();
             let about = serde_json::json!({
-                "Type": "container", "Action": event.action, "Actor": actor, "scope": "local", "Time": event.time,
+                "status": event.action, "id": event.id, "from": event.attributes.get("image"), "Type": "container",
+                "Action": event.action, "Actor": actor, "scope": "local", "time": time.as_second(),
+                "timeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
             });
             return about.to_string();
         }

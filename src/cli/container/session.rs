@@ -257,6 +257,10 @@ impl<'a> Session<'a> {
                 self.started = true;
                 self.begin();
             }
+            ExecNews::Refused { message } => {
+                self.code = Some(1);
+                eprintln!("hull: {message}");
+            }
             ExecNews::Failed { code, message } => {
                 self.code = Some(code);
                 self.terminal = None;

@@ -16,7 +16,7 @@ use crate::{
     config::Size,
     container::{
         Description, Error, Host, Result,
-        state::{Folder, Status, Store},
+        state::{Folder, Store},
     },
     vm::usage::Usage,
 };
@@ -60,7 +60,7 @@ impl Stats {
         // A container that is named must be there; one that ends meanwhile is left out.
         for name in &self.containers {
             let folder = store.find(name)?;
-            if folder.state()?.status != Status::Running {
+            if !folder.state()?.status.is_up() {
                 return Err(Error::NotRunning(folder.id.clone()).into());
             }
         }
@@ -92,9 +92,7 @@ impl Stats {
         let mut readings = Vec::new();
         for (folder, description, state) in store.list()? {
             let wanted = |name: &String| store.find(name).is_ok_and(|found| found.id == folder.id);
-            if state.status != Status::Running
-                || !(self.containers.is_empty() || self.containers.iter().any(wanted))
-            {
+            if !state.status.is_up() || !(self.containers.is_empty() || self.containers.iter().any(wanted)) {
                 continue;
             }
             let Ok(usage) = Usage::of_keeper(state.keeper_pid) else { continue };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{for_each, start};
-use crate::container::{Result, action, signal, state::Store};
+use crate::container::{Error, Result, action, signal, state::Store};
 
 /// The arguments of both.
 #[derive(Debug, Args)]
@@ -30,17 +30,31 @@ pub struct Stop {
 impl Stop {
     /// Stops them.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        self.each(|_, _| Ok(()))
+        self.each(|_, _| Ok(()), |_, _| Ok(()))
     }
 
     /// Stops them, and starts them again.
     pub fn restart(self) -> anyhow::Result<ExitCode> {
-        self.each(start::start)
+        let check = |store: &Store, container: &str| {
+            let description = store.find(container)?.description()?;
+            if description.is_some_and(|description| description.host_config.auto_remove) {
+                return Err(Error::Conflict(format!(
+                    "container {container} is removed when it ends (--rm), so it cannot be started again"
+                )));
+            }
+            Ok(())
+        };
+        self.each(check, start::start)
     }
 
-    fn each(self, then: impl Fn(&Store, &str) -> Result<()>) -> anyhow::Result<ExitCode> {
+    fn each(
+        self,
+        check: impl Fn(&Store, &str) -> Result<()>,
+        then: impl Fn(&Store, &str) -> Result<()>,
+    ) -> anyhow::Result<ExitCode> {
         let signal = self.signal.as_deref().map(signal::parse).transpose()?;
         for_each(&self.containers, |store, container| {
+            check(store, container)?;
             action::stop(store, container, signal, self.timeout)?;
             then(store, container)?;
             Ok(container.to_owned())

@@ -39,7 +39,7 @@ pub struct Event {
 
 /// What is in a journal, and what comes.
 #[derive(Debug)]
-pub struct Reader(BufReader<File>, String);
+pub struct Reader(BufReader<File>, Vec<u8>);
 
 impl Reader {
     /// The next event, if there is one by now. What is no event is left out.
@@ -49,11 +49,11 @@ impl Reader {
     pub fn next(&mut self) -> io::Result<Option<Event>> {
         loop {
             // A line that is being written is gone on with.
-            (&mut self.0).take(LONGEST).read_line(&mut self.1)?;
-            if !self.1.ends_with('\n') && self.1.len() < LONGEST as usize {
+            (&mut self.0).take(LONGEST).read_until(b'\n', &mut self.1)?;
+            if !self.1.ends_with(b"\n") && self.1.len() < LONGEST as usize {
                 return Ok(None);
             }
-            let event = serde_json::from_str(&std::mem::take(&mut self.1));
+            let event = serde_json::from_slice(&std::mem::take(&mut self.1));
             if let Ok(event) = event {
                 return Ok(Some(event));
             }
@@ -74,7 +74,7 @@ impl Journal {
     pub fn read(&self) -> Result<Reader> {
         let file = File::options().read(true).append(true).create(true).open(&self.0);
         let file = file.map_err(Error::file("cannot open", &self.0))?;
-        Ok(Reader(BufReader::new(file), String::new()))
+        Ok(Reader(BufReader::new(file), Vec::new()))
     }
 
     /// Appends an event. What cannot be written is lost: a full disk must not keep a container from ending.

@@ -299,6 +299,8 @@ impl Store {
                 "Renaming a container with the same name as its current name".to_owned(),
             ));
         }
+        // One that was killed on its way to this name may have left it.
+        self.unlink(name, &folder.id);
         self.link(name, &folder.id)?;
         let renamed = Description { name: name.clone(), ..description.clone() };
         if let Err(error) = folder.write_description(&renamed) {

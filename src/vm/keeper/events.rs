@@ -124,6 +124,7 @@ impl Keeper {
                 }
             }
             VmmMessage::Snapshot { error } => self.frozen(error),
+            VmmMessage::Paused { error } => self.paused(error),
             VmmMessage::Exit(reason) => self.exit_reason = Some(reason),
         }
     }
@@ -331,6 +332,8 @@ impl Keeper {
     }
 
     pub(super) fn exited(&mut self, status: ExitStatus, oom_killed: bool) {
+        // What ended while a pause was on its way is still to be written down.
+        self.unpause();
         self.timings.exited_ns = monotonic_ns();
         let error = self.log_error.take();
         self.ending.get_or_insert(Ending::Exited { code: status.code(), oom_killed, error });

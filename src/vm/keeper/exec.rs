@@ -23,6 +23,8 @@ use crate::vm::control::{ExecNews, KeeperMessage};
 
 /// Most of them at once.
 const MAX_EXECS: usize = 128;
+/// Most of them that a front end waits for: there are to be connections left for what is wanted of the container.
+const MAX_WAITING: usize = 48;
 
 /// A process beside the container's first.
 #[derive(Debug)]
@@ -40,7 +42,10 @@ pub struct Exec {
 /// How far it is.
 #[derive(Debug)]
 enum Progress {
+    /// To be started when the front end says so.
     Prepared(Box<Process>),
+    /// To be started when the agent listens.
+    Begun(Box<Process>),
     Starting,
     Running,
     Over(ExecNews),
@@ -55,11 +60,15 @@ impl Keeper {
             // Also if nothing comes of it: what it attaches is not for the container.
             client.exec = Some(id);
         }
+        let waiting = self.clients.iter().filter(|client| client.exec.is_some()).count();
         let refusal = match self.stage {
-            Stage::Running | Stage::Resting if self.execs.len() >= MAX_EXECS => {
-                format!("{MAX_EXECS} processes were started in it by now; end some")
+            Stage::Running | Stage::Resting if self.execs.len() >= MAX_EXECS || waiting >= MAX_WAITING => {
+                let count = self.execs.len();
+                format!("{count} commands run in the container by now, {waiting} of them attached; end some")
             }
-            Stage::Running if self.paused => "is paused, unpause the container before exec".to_owned(),
+            Stage::Running if self.is_paused() => {
+                "the container is paused, unpause the container before exec".to_owned()
+            }
             Stage::Running | Stage::Resting => match read_process(file) {
                 Ok(process) => {
                     let terminal = process.terminal.is_some();
@@ -68,28 +77,40 @@ impl Keeper {
                     let progress = Progress::Prepared(process);
                     return self.execs.push(Exec { id, streams, client, input, progress });
                 }
-                Err(error) => format!("the process is not understood: {error}"),
+                Err(error) => format!("the command is not understood: {error}"),
             },
             _ => "the container is not running".to_owned(),
         };
-        self.tell_exec(client, ExecNews::Failed { code: 125, message: refusal });
+        self.tell_exec(client, ExecNews::Refused { message: refusal });
     }
 
-    /// The front end has attached what it wants to: starts the process.
+    /// The front end has attached what it wants to: the process can be started.
     pub(super) fn begin_exec(&mut self, client: ClientId) {
         let Some(exec) = self.execs.iter_mut().find(|exec| exec.client == client) else { return };
+        exec.progress = match std::mem::replace(&mut exec.progress, Progress::Starting) {
+            Progress::Prepared(process) => Progress::Begun(process),
+            other => other,
+        };
+    }
+
+    /// Starts the next that is to be, when the agent has taken what it was told before: what it is told may be long.
+    pub(super) fn start_exec(&mut self) {
+        let listens = self.agent.as_ref().is_some_and(|agent| !agent.descriptor().1);
+        if self.stage != Stage::Running || self.is_paused() || !listens {
+            return;
+        }
+        let begun = |exec: &&mut Exec| matches!(exec.progress, Progress::Begun(_));
+        let Some(exec) = self.execs.iter_mut().find(begun) else { return };
         let stdio = stdio(exec.id, &exec.streams, exec.input);
-        match std::mem::replace(&mut exec.progress, Progress::Starting) {
-            Progress::Prepared(process) => {
-                let message = HostMessage::Exec { process_id: exec.id, first: PROCESS, process, stdio };
-                if frame::encode(&message).is_ok() {
-                    self.tell_agent_at_last(message);
-                } else {
-                    let message = "its arguments and environment are too long".to_owned();
-                    exec.over(ExecNews::Failed { code: 126, message });
-                }
-            }
-            other => exec.progress = other,
+        let Progress::Begun(process) = std::mem::replace(&mut exec.progress, Progress::Starting) else {
+            return;
+        };
+        let message = HostMessage::Exec { process_id: exec.id, first: PROCESS, process, stdio };
+        if frame::encode(&message).is_ok() {
+            self.tell_agent(&message);
+        } else {
+            let message = "its arguments and environment are too long".to_owned();
+            exec.over(ExecNews::Failed { code: 126, message });
         }
     }
 
@@ -97,7 +118,9 @@ impl Keeper {
     pub(super) fn resize_exec(&mut self, id: ProcessId, size: WindowSize) {
         let Some(exec) = self.execs.iter_mut().find(|exec| exec.id == id) else { return };
         match &mut exec.progress {
-            Progress::Prepared(process) => process.terminal = process.terminal.map(|_| size),
+            Progress::Prepared(process) | Progress::Begun(process) => {
+                process.terminal = process.terminal.map(|_| size);
+            }
             Progress::Starting | Progress::Running => {
                 self.tell_agent_at_last(HostMessage::Resize { process_id: id, size });
             }

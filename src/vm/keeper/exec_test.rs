@@ -93,6 +93,24 @@ fn the_end_of_the_container_is_its_end() {
 }
 
 #[test]
+fn a_front_end_that_does_not_read_keeps_no_container_from_its_end() {
+    let mut plan = Plan::new();
+    plan.limits.drain = std::time::Duration::from_millis(300);
+    let mut world = plan.begin();
+    let first = world.started();
+    prepare(&world, &process("yes"));
+    let _unread = world.attach(Stream::Stdout);
+    world.ask(&ClientMessage::Begin);
+    let mut streams = starts(&mut world, 2);
+    streams[1].set_nonblocking(true).unwrap();
+    while streams[1].write(&[b'y'; 4096]).is_ok() {}
+    drop(first);
+    world.exit(ExitStatus::Code(0));
+    assert_eq!(heard(&world), ExecNews::Exited { code: 137 });
+    world.stops();
+}
+
+#[test]
 fn what_cannot_be_started_is_told() {
     let mut world = Plan::new().begin();
     let _streams = world.started();
@@ -100,7 +118,7 @@ fn what_cannot_be_started_is_told() {
     long.set_len(u64::from(MAX_FRAME) + 1).unwrap();
     for file in [long, rubbish] {
         prepare(&world, &file);
-        assert!(matches!(heard(&world), ExecNews::Failed { code: 125, .. }));
+        assert!(matches!(heard(&world), ExecNews::Refused { .. }));
         // This is not for the container.
         let mut stdout = world.attach(Stream::Stdout);
         assert_eq!(stdout.read(&mut [0]).unwrap(), 0);

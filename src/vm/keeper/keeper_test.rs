@@ -507,14 +507,18 @@ fn a_pause_ends_by_a_signal_at_the_latest() {
             other => panic!("{other:?}"),
         }
     };
+    let stands_still = |world: &world::World| {
+        world.vmm.as_ref().unwrap().send(&VmmMessage::Paused { error: None }, None).unwrap();
+    };
     let refused = |world: &world::World, why: &str| {
         assert_eq!(world.hear(), Some(KeeperMessage::Refused { message: why.to_owned() }));
     };
-    let _streams = world.started();
+    let streams = world.started();
     world.ask(&ClientMessage::Unpause);
     refused(&world, "is not paused");
     world.ask(&ClientMessage::Pause);
     assert_eq!(vmm_told(&world), ToVmm::Pause);
+    stands_still(&world);
     assert_eq!(world.hear(), Some(KeeperMessage::Paused));
     world.ask(&ClientMessage::Pause);
     refused(&world, "is already paused");
@@ -523,12 +527,19 @@ fn a_pause_ends_by_a_signal_at_the_latest() {
     assert_eq!(world.hear(), Some(KeeperMessage::GoesOn));
     world.ask(&ClientMessage::Pause);
     assert_eq!(vmm_told(&world), ToVmm::Pause);
+    stands_still(&world);
     assert_eq!(world.hear(), Some(KeeperMessage::Paused));
     world.ask(&ClientMessage::Signal { signal: 10 });
     assert_eq!(vmm_told(&world), ToVmm::Resume);
     assert_eq!(world.told(), HostMessage::Signal { process_id: PROCESS, signal: 10 });
+    // The process ends before the VM stands still.
+    world.ask(&ClientMessage::Pause);
+    assert_eq!(vmm_told(&world), ToVmm::Pause);
     world.exit(ExitStatus::Code(0));
-    drop(_streams);
+    assert_eq!(vmm_told(&world), ToVmm::Resume);
+    refused(&world, "was let go on at once");
+    stands_still(&world);
+    drop(streams);
     let (_, notes) = world.stops();
     assert_eq!(notes, ["started", "paused", "goes on", "paused", "goes on", "signal 10", "ended 0"]);
 }

@@ -40,6 +40,7 @@ use self::{
     exec::Exec,
     network::Network,
     outcome::Tail,
+    pause::Pause,
     rest::Rest,
     streams::{CHUNK, Input, Output, Streams},
 };
@@ -196,8 +197,8 @@ pub struct Keeper {
     exit_reason: Option<ExitReason>,
     agent: Option<Agent>,
     stage: Stage,
-    /// In [`Stage::Running`]: the VM stands still.
-    paused: bool,
+    /// In [`Stage::Running`]: whether the VM stands still.
+    pause: Pause,
     /// In [`Stage::Resting`].
     rest: Option<Rest>,
     network: Network,
@@ -257,7 +258,7 @@ impl Keeper {
             exit_reason: None,
             agent: doors.agent,
             stage: Stage::Booting,
-            paused: false,
+            pause: Pause::No,
             rest: None,
             network: Network::new(doors.network),
             held: Vec::new(),
@@ -304,6 +305,7 @@ impl Keeper {
             }
             self.tick();
         }
+        self.settle_execs();
         let ending = self.ending.take().unwrap_or_else(|| Ending::Broken {
             code: 125,
             error: "the VM ended without a reason".to_owned(),
@@ -343,7 +345,9 @@ impl Keeper {
     /// Acts on time limits that are over, and on what became complete.
     fn tick(&mut self) {
         self.settle_execs();
-        let blocked = self.all_streams().any(|streams| streams.are_blocked());
+        self.start_exec();
+        // Whoever does not read what another process prints does not keep the container from its end.
+        let blocked = self.streams.are_blocked();
         match self.deadline {
             Some((_, Due::Drain)) if blocked => self.enter(self.stage),
             Some((at, due)) if at <= Instant::now() => self.overdue(due),

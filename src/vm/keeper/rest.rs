@@ -52,7 +52,7 @@ impl Keeper {
         let refusal = match self.stage {
             Stage::Resting => "another command makes a checkpoint of it; try again when that is done",
             Stage::Booting | Stage::Starting => "it is being started; try again when it runs",
-            Stage::Running if self.paused => "it is paused; let it go on first",
+            Stage::Running if self.is_paused() => "it is paused; let it go on first",
             Stage::Running if !self.execs.is_empty() => {
                 "a process that `hull exec` started runs in it; try again when that has ended"
             }

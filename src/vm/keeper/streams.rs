@@ -310,6 +310,10 @@ impl Input {
     /// Reads once from a front end and passes it on.
     pub fn pump(&mut self, client: ClientId, buffer: &mut [u8]) {
         let Connection::Open(connection) = &self.connection else { return };
+        if !self.backlog.is_empty() {
+            // Another source was quicker.
+            return;
+        }
         let Some(at) = self.sources.iter().position(|(owner, _)| *owner == client) else { return };
         match read(self.sources[at].1.as_fd(), buffer) {
             None => {}

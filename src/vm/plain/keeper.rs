@@ -35,6 +35,8 @@ use crate::{
 const CHUNK: usize = 16 << 10;
 /// Most commands that are connected at a time.
 const MAX_CLIENTS: usize = 64;
+/// How long a VMM that was told to stop may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long commands have to take the last of the console when the VM has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -128,6 +130,8 @@ struct Keeper {
     listener: OwnedFd,
     signals: Signals,
     reason: Option<ExitReason>,
+    /// When a VMM that was told to stop is killed.
+    patience: Option<Instant>,
     /// Until when the last of the console is delivered, once the VMM has ended.
     end: Option<Instant>,
 }
@@ -164,6 +168,7 @@ impl Keeper {
             listener,
             signals,
             reason: None,
+            patience: None,
             end: None,
         };
         let first = keeper.admit(front_end.try_clone_to_owned().context("cannot prepare")?.into());
@@ -176,6 +181,11 @@ impl Keeper {
         while self.end.is_none_or(|end| !self.console.is_done() && Instant::now() < end) {
             for (source, flags) in self.wait() {
                 self.handle(source, flags, &mut buffer);
+            }
+            if self.patience.is_some_and(|at| at <= Instant::now()) {
+                self.patience = None;
+                self.reason.get_or_insert(ExitReason::Stopped);
+                self.vmm.process.kill();
             }
         }
         let reason = self.reason.take().unwrap_or(ExitReason::Stopped);
@@ -236,7 +246,7 @@ impl Keeper {
             add(Source::Exit, self.vmm.process.exit(), PollFlags::IN);
         }
         let (whose, mut descriptors): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-        let timeout = self.end.map(|end| {
+        let timeout = self.end.or(self.patience).map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
@@ -257,7 +267,7 @@ impl Keeper {
             Source::Listener => self.accept(),
             Source::Signals => {
                 if self.signals.next().is_some() {
-                    self.tell_vmm(&ToVmm::Stop, None);
+                    self.stop();
                 }
             }
             Source::Exit => self.vmm_ended(buffer),
@@ -267,6 +277,12 @@ impl Keeper {
     /// A VMM that is gone already needs no telling.
     fn tell_vmm(&self, message: &ToVmm, descriptor: Option<BorrowedFd<'_>>) {
         let _ = self.vmm.control.send(message, descriptor);
+    }
+
+    /// Has the VM end. One whose VMM does not listen, as one that waits for a page of its memory, is killed.
+    fn stop(&mut self) {
+        self.tell_vmm(&ToVmm::Stop, None);
+        self.patience.get_or_insert_with(|| Instant::now() + PATIENCE);
     }
 
     fn client(&self, id: ClientId) -> Option<&Client> {
@@ -315,7 +331,7 @@ impl Keeper {
         self.clients.retain(|client| client.id != id);
         self.console.disconnect(id);
         if self.tied == Some(id) {
-            self.tell_vmm(&ToVmm::Stop, None);
+            self.stop();
         }
         self.thaw(id);
     }
@@ -326,7 +342,7 @@ impl Keeper {
                 // One that cannot be used is closed, which says so.
                 let _ = self.console.connect(id, socket, self.tied == Some(id));
             }
-            (ClientMessage::Stop, _) => self.tell_vmm(&ToVmm::Stop, None),
+            (ClientMessage::Stop, _) => self.stop(),
             (ClientMessage::Freeze { difference }, Some(file)) => {
                 self.freeze(id, file.as_fd(), *difference);
             }
@@ -398,7 +414,7 @@ impl Keeper {
                 Ok(Received::Message(VmmMessage::Snapshot { error }, _)) => self.frozen(error),
                 // A plain VM has no vsock; a connection is closed, which refuses it.
                 Ok(Received::Message(VmmMessage::Running { .. }, _)) => self.started(),
-                Ok(Received::Message(VmmMessage::Connection { .. }, _)) => {}
+                Ok(Received::Message(VmmMessage::Connection { .. } | VmmMessage::Paused { .. }, _)) => {}
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) | Err(_) => {
                     self.control_open = false;
