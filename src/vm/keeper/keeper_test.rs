@@ -184,7 +184,7 @@ fn an_agent_that_speaks_out_of_turn_is_given_up() {
         first_instruction_ns: 0,
         ready_ns: 0,
     });
-    assert!(error(&world.stops().0).contains("speaks version 2"));
+    assert!(error(&world.stops().0).contains(&format!("speaks version {version}")));
 }
 
 #[test]

@@ -344,8 +344,8 @@ impl Keeper {
 
     /// Acts on time limits that are over, and on what became complete.
     fn tick(&mut self) {
-        self.settle_execs();
         self.start_exec();
+        self.settle_execs();
         // Whoever does not read what another process prints does not keep the container from its end.
         let blocked = self.streams.are_blocked();
         match self.deadline {
