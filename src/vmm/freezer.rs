@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Context;
-use hull_arch::cpu::VmState;
+use hull_arch::cpu::{VcpuState, VmState};
 use hull_devices::device::{Memory, lock};
 use hull_devices::legacy::Serial;
 use hull_devices::transport::mmio::MmioTransport;
@@ -37,7 +39,13 @@ pub struct Freezer {
     pub serial: Option<Arc<Mutex<Serial>>>,
     /// The devices stand still.
     pub devices_paused: Cell<bool>,
+    /// A guest that will rest in a moment is let: one that does can go on without time having passed, see `Machine`.
+    pub wait_for_rest: bool,
 }
+
+/// How often to look whether a guest rests, and what it is given in between.
+const LOOKS: usize = 20;
+const MOMENT: Duration = Duration::from_millis(5);
 
 impl Freezer {
     /// Writes the VM to `file`, and leaves it standing still until [`thaw`](Self::thaw). Of memory only what has changed since
@@ -49,7 +57,7 @@ impl Freezer {
     pub fn freeze(&self, file: &File, difference: bool) -> anyhow::Result<()> {
         anyhow::ensure!(!self.parking.wanted(), "the VM stands still already");
         // vCPUs first: a device that stands still is asked by none.
-        let vcpus = self.parking.stop().map_err(anyhow::Error::msg).context("cannot save the vCPUs")?;
+        let vcpus = self.stop().map_err(anyhow::Error::msg).context("cannot save the vCPUs")?;
         self.devices_paused.set(true);
         let devices = self.transports.iter().map(|transport| transport.pause()).collect();
         let state = State {
@@ -78,6 +86,18 @@ impl Freezer {
     /// When a vCPU has ended.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.parking.stop().map(drop).map_err(anyhow::Error::msg).context("cannot stop the vCPUs")
+    }
+
+    fn stop(&self) -> Result<Vec<VcpuState>, String> {
+        for _ in 1..LOOKS {
+            let vcpus = self.parking.stop()?;
+            if !self.wait_for_rest || vcpus.iter().all(VcpuState::rests) {
+                return Ok(vcpus);
+            }
+            self.parking.resume();
+            sleep(MOMENT);
+        }
+        self.parking.stop()
     }
 
     /// Lets the VM go on, if it stands still.

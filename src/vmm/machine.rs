@@ -124,10 +124,18 @@ impl Machine {
                     state.vm.advance(age);
                     state.vcpus.iter_mut().for_each(|vcpu| vcpu.advance(age));
                 }
+                // Where the TSC shows what time has passed, hull's kernel takes it away from its clock when it is told of the
+                // pause, which only one can bear that has not looked before.
+                let tell = !quirks.native_tsc()
+                    || state.vcpus.iter().all(VcpuState::rests)
+                    || state.vcpus.iter().any(VcpuState::is_of_another_boot);
                 if quirks.native_tsc() {
                     state.vcpus.iter_mut().for_each(VcpuState::expire_timer);
                 }
                 restore(state, &format, &vm, &vcpus, &devices, &growth)?;
+                if tell {
+                    vcpus.iter().for_each(|vcpu| format.tell_of_pause(vcpu));
+                }
                 if kernel_kind == KernelKind::Foreign {
                     generation::renew(&memory)?;
                     generation::announce(&vm)?;
@@ -155,6 +163,7 @@ impl Machine {
             transports: devices.transports.clone(),
             serial: devices.serial.clone(),
             devices_paused: Cell::new(false),
+            wait_for_rest: quirks.native_tsc(),
         };
         Ok(Self { vcpus, devices, events, ending, keeper: keeper.clone(), profile, freezer })
     }

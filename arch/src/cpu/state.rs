@@ -7,9 +7,10 @@
 use std::time::{Duration, SystemTime};
 
 use kvm_bindings::{
-    CpuId, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MAX_CPUID_ENTRIES, Msrs,
-    Xsave, kvm_clock_data, kvm_cpuid_entry2, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state,
-    kvm_msr_entry, kvm_pit_state2, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
+    CpuId, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MAX_CPUID_ENTRIES,
+    KVM_MP_STATE_RUNNABLE, Msrs, Xsave, kvm_clock_data, kvm_cpuid_entry2, kvm_debugregs, kvm_irqchip,
+    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_pit_state2, kvm_regs, kvm_sregs, kvm_vcpu_events,
+    kvm_xcrs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
@@ -56,13 +57,25 @@ impl VcpuState {
         }
     }
 
-    /// Has its timer be due, if it is armed. For hosts whose TSC guests read as it is: it may have begun anew since, and hull's
+    /// Has its timer be due, armed or not. For hosts whose TSC guests read as it is: it has moved since, or began anew. hull's
     /// kernel, which sees to that, does so at an interrupt.
     pub fn expire_timer(&mut self) {
         const PAST: u64 = 1;
-        for msr in self.msrs.iter_mut().filter(|msr| msr.index == TSC_DEADLINE && msr.data != 0) {
+        for msr in self.msrs.iter_mut().filter(|msr| msr.index == TSC_DEADLINE) {
             msr.data = PAST;
         }
+    }
+
+    /// Whether it waits for an interrupt, or has never run: then an interrupt is the first that happens to it.
+    pub fn rests(&self) -> bool {
+        self.mp_state.mp_state != KVM_MP_STATE_RUNNABLE
+    }
+
+    /// Whether its TSC is ahead of the host's own.
+    pub fn is_of_another_boot(&self) -> bool {
+        // SAFETY: every x86_64 CPU has it.
+        let now = unsafe { core::arch::x86_64::_rdtsc() };
+        self.msrs.iter().any(|msr| msr.index == TSC && msr.data > now)
     }
 }
 
@@ -138,10 +151,12 @@ impl StateFormat {
             set_msrs(vcpu, &batch)?;
         }
         // Last: the others inject or take back what is pending.
-        vcpu.set_vcpu_events(&state.events).map_err(CpuError::kvm("restore pending events"))?;
-        // So that a guest with a kvm-clock does not take the time it was away for a lockup; one without has no need.
+        vcpu.set_vcpu_events(&state.events).map_err(CpuError::kvm("restore pending events"))
+    }
+
+    /// Tells a guest with a kvm-clock that it was away, so that it does not take that for a lockup; one without has no need.
+    pub fn tell_of_pause(&self, vcpu: &VcpuFd) {
         let _ = vcpu.kvmclock_ctrl();
-        Ok(())
     }
 
     /// Room for the extended state of a vCPU of this VM.

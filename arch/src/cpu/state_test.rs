@@ -103,19 +103,21 @@ fn time_that_passed_is_added_to_what_counts_it() {
 }
 
 #[test]
-fn a_timer_that_is_armed_is_due_where_the_tsc_began_anew() {
-    let Some(kvm) = kvm("a_timer_that_is_armed_is_due_where_the_tsc_began_anew") else { return };
+fn a_guest_whose_tsc_moved_is_interrupted_first_of_all() {
+    let Some(kvm) = kvm("a_guest_whose_tsc_moved_is_interrupted_first_of_all") else { return };
     let guest = Guest::new(&kvm, 1);
     let vcpu = guest.vm.create_vcpu(0).unwrap();
     guest.model.configure(&vcpu, 0).unwrap();
     let mut state = StateFormat::new(&kvm, &guest.vm).unwrap().save(&vcpu).unwrap();
-    let deadline = |state: &VcpuState| {
-        let msr = state.msrs.iter().find(|msr| msr.index == TSC_DEADLINE);
-        msr.map(|msr| msr.data)
-    };
     state.expire_timer();
-    assert_eq!(deadline(&state), Some(0), "none is armed");
-    state.msrs.iter_mut().filter(|msr| msr.index == TSC_DEADLINE).for_each(|msr| msr.data = 1 << 62);
-    state.expire_timer();
-    assert_eq!(deadline(&state), Some(1));
+    let deadline = state.msrs.iter().find(|msr| msr.index == TSC_DEADLINE);
+    assert_eq!(deadline.map(|msr| msr.data), Some(1));
+
+    assert!(!state.rests(), "it is about to run");
+    state.mp_state.mp_state = kvm_bindings::KVM_MP_STATE_HALTED;
+    assert!(state.rests());
+
+    assert!(!state.is_of_another_boot());
+    state.msrs.iter_mut().filter(|msr| msr.index == TSC).for_each(|msr| msr.data = u64::MAX);
+    assert!(state.is_of_another_boot());
 }
