@@ -47,7 +47,7 @@ fn a_container_reaches_the_host_but_not_its_loopback() {
         "echo by tcp | nc {address} {open}; \
          nc 127.0.0.1 {closed} </dev/null || echo no loopback; nc 172.17.0.1 {closed} </dev/null || echo no gateway; \
          nc 169.254.169.254 80 </dev/null || echo no metadata; \
-         (echo by udp; sleep 1000) | nc -u {address} {udp} | head -n 1"
+         (echo by udp; sleep 1000) | nc -u {address} {udp} > /said & until [ -s /said ]; do sleep 0.1; done; cat /said"
     );
     let said = home.ok(&["run", "--rm", "busybox", "sh", "-c", &script]);
     assert_eq!(said, "BY TCP\nno loopback\nno gateway\nno metadata\nBY UDP\n");
@@ -119,4 +119,80 @@ fn a_published_port_is_reached() {
     home.ok(&["rm", "-f", "web"]);
     home.nothing_is_left("a published port");
     assert!(TcpStream::connect(at).is_err(), "the port is free");
+}
+
+#[test]
+fn containers_of_one_network_know_each_other_by_name() {
+    let Some(home) = Home::with_busybox("containers_of_one_network_know_each_other_by_name") else { return };
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    assert!(
+        home.fails(1, &["network", "create", "inner"]).contains("network with name inner already exists")
+    );
+    assert!(home.fails(1, &["network", "create", "--subnet", "172.30.0.128/25", "x"]).contains("overlaps"));
+    let serve = "echo it is me > /index.html; httpd -p 80 -h /; echo ready; exec sleep 1000";
+    let shell = ["busybox", "sh", "-c", serve];
+    let server = [
+        "run",
+        "-d",
+        "--name",
+        "Server",
+        "--network",
+        "inner",
+        "--network-alias",
+        "web",
+        "--ip",
+        "172.30.0.9",
+    ];
+    home.ok(&[&server[..], &shell].concat());
+    eventually("the server to be ready", || home.ok(&["logs", "Server"]) == "ready\n");
+    // By its name, by what else it is called, and by its address.
+    let ask =
+        "for name in server web web.inner 172.30.0.9; do wget -q -O- http://$name/ || echo nobody; done";
+    let said = home.ok(&["run", "--rm", "--network", "inner", "busybox", "sh", "-c", ask]);
+    assert_eq!(said, "it is me\n".repeat(4));
+    // Another network is another world.
+    let ask =
+        "for name in web 172.30.0.9; do timeout 5 wget -q -O- http://$name/ 2>/dev/null || echo nobody; done";
+    assert_eq!(home.ok(&["run", "--rm", "busybox", "sh", "-c", ask]), "nobody\nnobody\n");
+
+    let text = home.ok(&["network", "inspect", "inner"]);
+    let shown: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(shown[0]["IPAM"]["Config"][0]["Gateway"], "172.30.0.1");
+    let members: Vec<_> = shown[0]["Containers"].as_object().expect("containers").values().collect();
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0]["IPv4Address"], "172.30.0.9/24");
+    let errors =
+        home.fails(125, &["run", "--rm", "--network", "inner", "--ip", "172.30.0.9", "busybox", "true"]);
+    assert!(errors.contains("172.30.0.9 is already in use in network inner"), "{errors}");
+    assert!(home.fails(1, &["network", "rm", "inner"]).contains("has containers that run"));
+    home.ok(&["rm", "-f", "Server"]);
+    home.await_quiet();
+    assert_eq!(home.ok(&["network", "rm", "inner"]), "inner\n");
+    assert!(home.fails(1, &["network", "inspect", "inner"]).contains("no such network"));
+    home.nothing_is_left("a network");
+}
+
+#[test]
+fn forks_have_addresses_of_their_own() {
+    let test = "forks_have_addresses_of_their_own";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let port = answer_in_capitals(address);
+    let script = format!(
+        "tell() {{ ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'; grep -c \"^172.17.*$(hostname)\" /etc/hosts; \
+         echo hello | nc {address} {port}; }}; trap tell USR1; echo ready; while :; do sleep 0.2; done"
+    );
+    home.ok(&["run", "-d", "--name", "one", "busybox", "sh", "-c", &script]);
+    eventually("the container to be ready", || home.ok(&["logs", "one"]) == "ready\n");
+    home.ok(&["fork", "--name", "copy", "one"]);
+    for (container, expected) in [("one", "172.17.0.2/16"), ("copy", "172.17.0.3/16")] {
+        home.ok(&["kill", "-s", "USR1", container]);
+        let mut said = String::new();
+        eventually("an answer", || {
+            said = home.ok(&["logs", "--tail", "3", container]);
+            said.ends_with("HELLO\n")
+        });
+        assert_eq!(said, format!("inet {expected}\n1\nHELLO\n"), "{container}");
+    }
+    home.ok(&["rm", "-f", "one", "copy"]);
+    home.nothing_is_left("forks in a network");
 }

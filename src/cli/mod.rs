@@ -9,6 +9,7 @@ mod each;
 pub mod image;
 mod info;
 mod internal;
+mod network;
 mod output;
 mod pool;
 mod table;
@@ -50,6 +51,9 @@ enum Command {
     /// Have VMs wait for containers
     #[command(subcommand)]
     Pool(pool::Verb),
+    /// Work with networks
+    #[command(subcommand)]
+    Network(network::Verb),
     /// Measure what the boundary costs on this host
     #[command(subcommand)]
     Bench(bench::Verb),
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Vm(verb) => verb.run(),
         Command::Template(verb) => verb.run(),
         Command::Pool(verb) => verb.run(),
+        Command::Network(verb) => verb.run(),
         Command::Bench(verb) => verb.run(),
         Command::Info(verb) => verb.run(),
         Command::Version(verb) => verb.run(),

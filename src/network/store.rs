@@ -33,9 +33,6 @@ pub struct Config {
     pub created: String,
     /// Its addresses.
     pub subnet: Subnet,
-    /// Nobody in it reaches the world, only each other.
-    #[serde(default)]
-    pub internal: bool,
     /// Free text, by name.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -70,7 +67,7 @@ impl Store {
             name == DEFAULT,
             "no such network: {name}; make it with `hull network create {name}`"
         );
-        match self.create(name, None, false, Default::default()) {
+        match self.create(name, None, Default::default()) {
             Ok(config) => Ok(config),
             // Another has made it at the same time.
             Err(error) => self.find(name)?.ok_or(error),
@@ -91,7 +88,6 @@ impl Store {
         &self,
         name: &str,
         subnet: Option<Subnet>,
-        internal: bool,
         labels: std::collections::BTreeMap<String, String>,
     ) -> anyhow::Result<Config> {
         check_name(name)?;
@@ -125,7 +121,6 @@ impl Store {
             id: crate::container::ContainerId::random().to_string(),
             created: timestamp::now(),
             subnet,
-            internal,
             labels,
         };
         let path = self.folder(name);

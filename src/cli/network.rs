@@ -1,0 +1,216 @@
+//! `hull network`.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{each::each, table};
+use crate::{
+    container::{
+        networking,
+        state::{Status, Store as Containers},
+    },
+    network::{
+        address::{Subnet, mac_text},
+        store::{Config, Store},
+    },
+};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a network, whose containers reach each other by name
+    Create(Create),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Print everything about networks, as JSON
+    Inspect(Inspect),
+    /// Remove networks that no container is in
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    /// Remove all networks that no container uses
+    Prune(Prune),
+}
+
+/// Make a network, whose containers reach each other by name
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its addresses; a range that nobody has without it
+    #[arg(long, value_name = "RANGE")]
+    subnet: Option<Subnet>,
+    /// Set a label
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Its kind; there is one
+    #[arg(short, long, value_name = "DRIVER", value_parser = ["bridge"], default_value = "bridge")]
+    driver: String,
+    /// Its name
+    network: String,
+}
+
+/// List networks
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Show ids only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not shorten anything
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+/// Print everything about networks, as JSON
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The networks
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+/// Remove networks that no container is in
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Networks that are not there are no error
+    #[arg(short, long)]
+    force: bool,
+    /// The networks
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+/// Remove all networks that no container uses
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Nobody is asked anyway
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Verb {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Create(verb) => verb.run(),
+            Self::Ls(verb) => verb.run(),
+            Self::Inspect(verb) => verb.run(),
+            Self::Rm(verb) => verb.run(),
+            Self::Prune(_) => prune(),
+        }
+    }
+}
+
+impl Create {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let label = |text: &String| {
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
+            (name.to_owned(), value.to_owned())
+        };
+        let labels = self.label.iter().map(label).collect();
+        anyhow::ensure!(
+            !matches!(self.network.as_str(), "host" | "none" | "default"),
+            "operation is not permitted on predefined {} network",
+            self.network
+        );
+        println!("{}", Store::open().create(&self.network, self.subnet, labels)?.id);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Ls {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let store = Store::open();
+        // There without being made.
+        store.get(crate::network::DEFAULT)?;
+        let all = store.list()?;
+        let id = |config: &Config| if self.no_trunc { config.id.clone() } else { config.id[..12].to_owned() };
+        if self.quiet {
+            all.iter().for_each(|config| println!("{}", id(config)));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let row = |config: &Config| {
+            [
+                id(config),
+                config.name.clone(),
+                "bridge".to_owned(),
+                "local".to_owned(),
+                config.subnet.to_string(),
+            ]
+        };
+        let rows: Vec<_> = all.iter().map(row).collect();
+        print!("{}", table::render(["NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNET"], &rows));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Inspect {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let store = Store::open();
+        let all: Vec<Value> =
+            self.networks.iter().map(|name| inspect(&store.get(name)?)).collect::<anyhow::Result<_>>()?;
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Docker's document about a network, as far as hull has what it says.
+fn inspect(config: &Config) -> anyhow::Result<Value> {
+    let mut members = BTreeMap::new();
+    for (folder, description, state) in Containers::open()?.list()? {
+        if state.status == Status::Running
+            && let Some(joined) = state.network.filter(|joined| joined.network == config.name)
+        {
+            let lease = joined.lease;
+            members.insert(
+                folder.id.to_string(),
+                json!({
+                    "Name": description.name,
+                    "MacAddress": mac_text(lease.mac),
+                    "IPv4Address": format!("{}/{}", lease.address, lease.prefix),
+                    "IPv6Address": "",
+                }),
+            );
+        }
+    }
+    Ok(json!({
+        "Name": config.name,
+        "Id": config.id,
+        "Created": config.created,
+        "Scope": "local",
+        "Driver": "bridge",
+        "EnableIPv4": true,
+        "EnableIPv6": false,
+        "IPAM": { "Driver": "default", "Config": [{ "Subnet": config.subnet, "Gateway": config.subnet.gateway() }] },
+        "Internal": false,
+        "Containers": members,
+        "Labels": config.labels,
+    }))
+}
+
+impl Rm {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let store = Store::open();
+        Ok(each(&self.networks, |name| {
+            if self.force && !store.folder(name).exists() {
+                return Ok(name.to_owned());
+            }
+            store.remove(name).map(|()| name.to_owned())
+        }))
+    }
+}
+
+fn prune() -> anyhow::Result<ExitCode> {
+    let store = Store::open();
+    let containers = Containers::open()?.list()?;
+    for config in store.list()? {
+        let used = containers
+            .iter()
+            .any(|(_, description, _)| networking::network(&description.host_config) == Some(&config.name));
+        if !used && config.name != crate::network::DEFAULT {
+            store.remove(&config.name)?;
+            println!("{}", config.name);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
