@@ -81,7 +81,7 @@ fn ask(port: u16, request: &[u8]) -> Vec<u8> {
 #[test]
 fn a_published_port_is_reached() {
     let Some(home) = Home::with_busybox("a_published_port_is_reached") else { return };
-    let serve = "mkdir /www; head -c 3000000 /dev/urandom > /www/file; sha256sum < /www/file; httpd -p 80 -h /www; exec sleep 1000";
+    let serve = "mkdir /www; head -c 300000 /dev/urandom > /www/file; httpd -p 80 -h /www; sha256sum < /www/file; exec sleep 1000";
     home.ok(&[
         "run",
         "-d",

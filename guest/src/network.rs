@@ -55,12 +55,12 @@ impl Card {
         };
         let mut request = Request::default();
         if let Some(old) = self.network.take() {
+            // With the last address goes all that is known of neighbours, and every route.
             request.address(Request::REMOVE, index, &old);
-            request.neighbour(Request::REMOVE, index, &old);
         }
         request.link(index, network.mac);
         request.address(Request::ADD, index, network);
-        request.neighbour(Request::ADD, index, network);
+        request.neighbour(index, network);
         request.route(index, network.gateway);
         let told = tell(&socket, &request.bytes);
         self.socket = Some((socket, index));
@@ -144,21 +144,18 @@ impl Request {
     }
 
     /// The gateway's Ethernet address is known, and need not be asked for.
-    fn neighbour(&mut self, change: u16, index: u32, network: &Network) {
+    fn neighbour(&mut self, index: u32, network: &Network) {
         const RTM_NEWNEIGH: u16 = 28;
         const NUD_PERMANENT: u16 = 0x80;
         const NDA_DST: u16 = 1;
         const NDA_LLADDR: u16 = 2;
-        let flags = if change == Self::ADD { libc::NLM_F_CREATE | libc::NLM_F_REPLACE } else { 0 };
-        self.add(RTM_NEWNEIGH + change, flags, |bytes| {
+        self.add(RTM_NEWNEIGH, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |bytes| {
             bytes.extend([libc::AF_INET as u8, 0, 0, 0]);
             bytes.extend(index.to_ne_bytes());
             bytes.extend(NUD_PERMANENT.to_ne_bytes());
             bytes.extend([0, 0]);
             attribute(bytes, NDA_DST, &network.gateway.octets());
-            if change == Self::ADD {
-                attribute(bytes, NDA_LLADDR, &network.gateway_mac);
-            }
+            attribute(bytes, NDA_LLADDR, &network.gateway_mac);
         });
     }
 
