@@ -100,7 +100,6 @@ struct Prepared {
     log: log::Writer,
     listener: OwnedFd,
     signals: Signals,
-    network: Option<Membership>,
 }
 
 impl Prepared {
@@ -111,7 +110,16 @@ impl Prepared {
             self.machine.descriptors,
             self.console,
         ) {
-            Ok(vmm) => {
+            Ok(mut vmm) => {
+                // Now, so that its process comes up beside the VMM.
+                let network = match record.join() {
+                    Ok(network) => network,
+                    Err(error) => {
+                        vmm.process.kill();
+                        vmm.process.reap();
+                        return record.not_started(&error, Channel::from(front_end), keeper_ns);
+                    }
+                };
                 if let Some(template) = self.template {
                     record.pool = Some(template.id.clone());
                     // Beside the VMM, which has other things to do before it needs any of it.
@@ -125,7 +133,7 @@ impl Prepared {
                     first: Some(front_end),
                     signals: Some(self.signals),
                     agent: None,
-                    network: self.network,
+                    network,
                 };
                 let keeper =
                     Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
@@ -252,6 +260,11 @@ impl Recorder {
         })
     }
 
+    /// Brings the VM into the container's network, where it has the address that it had before if that is free.
+    fn join(&self) -> Result<Option<Membership>> {
+        networking::join(&self.description, self.before.as_ref().map(|before| before.lease.address))
+    }
+
     fn image(&self) -> Result<Image> {
         let image = image::Store::open()?.find(&self.description.image.to_string())?;
         Ok(image.ok_or_else(|| image::Error::NotFound(self.description.config.image.clone()))?)
@@ -295,9 +308,6 @@ impl Recorder {
         let listener = folder.listen().map_err(keeper)?;
         let log = log::Writer::new(folder.open_log()?);
         let console = launch::console().map_err(keeper)?;
-        // Early: its process comes up beside the VMM.
-        let network =
-            networking::join(&self.description, self.before.as_ref().map(|before| before.lease.address))?;
         let image = self.image()?;
         let layers = image.open_layers()?;
         let Start { size, data_disk, snapshot, template, origin } =
@@ -310,7 +320,7 @@ impl Recorder {
         let machine = machine(Parts { size, layers, data_disk, snapshot, roots, console: &console.1 })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
         let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
-        Ok(Prepared { task, machine, template, console, log, listener, signals, network })
+        Ok(Prepared { task, machine, template, console, log, listener, signals })
     }
 
     /// What the container's VM begins with. A container that was started before has a data disk of its
