@@ -86,6 +86,13 @@ impl Puppet {
             }
         }
         assert_eq!(ptrace(libc::PTRACE_GETREGS, self.thread, 0, (&raw mut registers) as usize), 0);
+        // A call that is not allowed is taken back, and the process killed when it goes on.
+        if registers.rax == number {
+            assert_eq!(ptrace(libc::PTRACE_CONT, self.thread, 0, 0), 0);
+            if stopped(self.thread).is_none() {
+                return Came::Killed;
+            }
+        }
         Came::Result(registers.rax.cast_signed())
     }
 
@@ -185,13 +192,10 @@ fn a_vmm_that_was_taken_over_finds_what_is_shared_and_nothing_else() {
 #[test]
 fn no_other_thread_of_a_vmm_opens_anything() {
     let test = "no_other_thread_of_a_vmm_opens_anything";
-    for name in ["hull", "exe", "vcpu", "disk"] {
+    // The first is the event loop's, which is named as the program was executed.
+    for name in ["exe", "vcpu", "disk"] {
         let Some(home) = share_with_container(test) else { return };
-        let Some(thread) = threads(&home, name).first().copied() else {
-            home.ok(&["rm", "-f", "taken"]);
-            assert!(matches!(name, "hull" | "exe"), "no thread {name}");
-            continue;
-        };
+        let thread = *threads(&home, name).first().expect(name);
         let Some(puppet) = Puppet::seize(thread) else {
             home.ok(&["rm", "-f", "taken"]);
             return skip(test, "this user may trace no process of its own (kernel.yama.ptrace_scope)");
