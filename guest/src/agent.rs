@@ -29,7 +29,7 @@ use crate::{
     memory::Memory,
     network::Card,
     parked::{Parked, Parts},
-    power, process,
+    populate, power, process,
     rootfs::{DataDisk, Root},
     skeleton::Skeleton,
     spare::SpareRoot,
@@ -310,7 +310,10 @@ impl Agent {
                 Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?
             }
         };
-        match self.start_container(id, request, process, ports, parked, root.mount.as_fd()) {
+        let populated = populate::populate(&request.mounts, root.mount.as_fd());
+        let started = populated
+            .and_then(|()| self.start_container(id, request, process, ports, parked, root.mount.as_fd()));
+        match started {
             Ok((task, cgroup, user_namespace)) => {
                 self.containers.push(Container::new(request, id, root, cgroup, user_namespace));
                 self.admit(task);

@@ -34,6 +34,7 @@ mod mounts;
 mod network;
 mod parked;
 mod path;
+mod populate;
 mod power;
 mod process;
 mod pump;

@@ -156,7 +156,7 @@ impl Drop for Containers {
     fn drop(&mut self) {
         let Ok(store) = Store::open() else { return };
         for id in self.0.drain(..) {
-            let _ = action::remove(&store, &id, true);
+            let _ = action::remove(&store, &id, true, true);
         }
     }
 }

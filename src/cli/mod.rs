@@ -16,6 +16,7 @@ mod table;
 mod template;
 pub mod terminal;
 mod vm;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,9 @@ enum Command {
     /// Work with images
     #[command(name = "image", subcommand)]
     ImageGroup(image::GroupVerb),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Verb),
     /// Work with plain VMs
     #[command(subcommand)]
     Vm(vm::Verb),
@@ -88,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::ContainerGroup(verb) => verb.run(),
         Command::Image(verb) => verb.run(),
         Command::ImageGroup(verb) => verb.run(),
+        Command::Volume(verb) => verb.run(),
         Command::Vm(verb) => verb.run(),
         Command::Template(verb) => verb.run(),
         Command::Pool(verb) => verb.run(),

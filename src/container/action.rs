@@ -164,7 +164,7 @@ pub fn pause(store: &Store, name: &str, pause: bool) -> Result<()> {
 ///
 /// # Errors
 /// When there is no such container, or it runs.
-pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
+pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
     let folder = store.find(name)?;
     if folder.state()?.status.needs_keeper() {
         if !force {
@@ -182,7 +182,10 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     }
     match lock_idle(store, &folder) {
         Ok(_lock) => match folder.description()? {
-            Some(description) => store.remove(&folder, &description),
+            Some(description) => {
+                store.remove(&folder, &description)?;
+                if volumes { store.remove_volumes(&description) } else { Ok(()) }
+            }
             None => Ok(()),
         },
         // `--rm` was quicker.

@@ -13,6 +13,7 @@ use super::{
     process, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
+    volume::Volumes,
 };
 use crate::{image::Image, vm::timestamp};
 
@@ -51,8 +52,16 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let mut host_config = request.host_config;
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
-    let mounts = mount::arrange(request.mounts, &host_config)?;
     networking::check(&host_config, &request.networking)?;
+    // Held until the container is there: nobody is to remove its volumes meanwhile.
+    let (mounts, _volumes) = match Volumes::needed_by(&request.mounts, &host_config, image) {
+        true => {
+            let (mounts, lock) = Volumes::open()?.provide(request.mounts, &host_config, image, store)?;
+            (mounts, Some(lock))
+        }
+        false => (request.mounts, None),
+    };
+    let mounts = mount::arrange(mounts, &host_config)?;
     if !host_config.privileged {
         host_config.masked_paths = owned(defaults::MASKED_PATHS);
         host_config.readonly_paths = owned(defaults::READ_ONLY_PATHS);

@@ -27,6 +27,7 @@ mod sizing;
 mod start;
 pub mod state;
 pub mod template;
+pub mod volume;
 
 pub use config::{Config, Description, Endpoint, HostConfig, Port, PortBinding, Ulimit};
 pub use create::{Created, Request, create};

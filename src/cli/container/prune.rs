@@ -86,7 +86,7 @@ impl Prune {
                 continue;
             }
             let size = folders::allocated(folder.path());
-            match action::remove(&store, folder.id.as_str(), false) {
+            match action::remove(&store, folder.id.as_str(), false, false) {
                 Ok(()) => {
                     removed.push(folder.id);
                     reclaimed += size;

@@ -13,7 +13,7 @@ pub struct Rm {
     /// Also containers that run: they are killed
     #[arg(short, long)]
     force: bool,
-    /// Remove anonymous volumes too; a container has none so far
+    /// Remove the volumes too that have no name of their own
     #[arg(short, long)]
     volumes: bool,
     /// The containers
@@ -25,7 +25,7 @@ impl Rm {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         for_each(&self.containers, |store, container| {
-            match action::remove(store, container, self.force) {
+            match action::remove(store, container, self.force, self.volumes) {
                 // As with Docker: what is gone need not be removed by force.
                 Err(error @ Error::NotFound(_)) if self.force => {
                     eprintln!("hull: {error}");

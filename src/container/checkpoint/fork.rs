@@ -105,5 +105,5 @@ fn start_copy(
         }
         begun
     });
-    begun.inspect_err(|_| drop(action::remove(store, folder.id.as_str(), true)))
+    begun.inspect_err(|_| drop(action::remove(store, folder.id.as_str(), true, true)))
 }

@@ -14,7 +14,7 @@ use hull_devices::fs::{Freshness, Owners, Policy};
 use serde::{Deserialize, Serialize};
 
 pub use open::{Opened, open};
-pub use parse::{Asked, mount, volume};
+pub use parse::{Asked, checked_name, mount, volume};
 
 use super::{
     HostConfig,
@@ -101,11 +101,6 @@ pub fn arrange(mut mounts: Vec<MountPoint>, host_config: &HostConfig) -> Result<
         return Err(Error::Invalid(format!("Duplicate mount point: {}", twice.destination)));
     }
     for mount in &mounts {
-        if mount.kind == MountKind::Volume {
-            return Err(Error::Invalid(
-                "volumes are not built yet; share a folder by its absolute path".to_owned(),
-            ));
-        }
         if mount.kind == MountKind::Bind && !mount.create && !mount.source.exists() {
             return Err(Error::Invalid(format!(
                 "invalid mount config for type \"bind\": bind source path does not exist: {}",

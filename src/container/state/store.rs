@@ -12,6 +12,7 @@ use crate::{
     container::{
         ContainerId, ContainerName, Description,
         error::{Error, Result},
+        volume::Volumes,
     },
     folders,
     image::{Digest, store::User},
@@ -235,6 +236,15 @@ impl Store {
         Ok(all)
     }
 
+    /// What all containers are, whatever became of their keepers: nothing is put right.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn descriptions(&self) -> Result<Vec<Description>> {
+        let folders = self.ids()?.into_iter().map(|id| Folder::new(&self.containers(), id));
+        Ok(folders.filter_map(|folder| folder.description().ok().flatten()).collect())
+    }
+
     /// A container of this image: one that runs, if there is one.
     ///
     /// # Errors
@@ -312,6 +322,17 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the volumes that were made for a container that has gone.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn remove_volumes(&self, description: &Description) -> Result<()> {
+        if description.mounts.iter().any(|mount| mount.anonymous) {
+            Volumes::open()?.remove_anonymous(&description.mounts, self)?;
+        }
+        Ok(())
+    }
+
     /// Removes a container, whose lock the caller holds.
     ///
     /// # Errors
@@ -324,6 +345,10 @@ impl Store {
         self.unlink(&description.name, &folder.id);
         remove_folder(folder.path()).map_err(Error::file("cannot remove", folder.path()))?;
         self.journal().append("destroy", description, &[]);
+        drop(_lock);
+        if description.host_config.auto_remove {
+            self.remove_volumes(description)?;
+        }
         Ok(())
     }
 }
