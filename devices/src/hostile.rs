@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::{Mode, OFlags};
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
@@ -25,9 +26,10 @@ use crate::device::{
 };
 use crate::entropy::{Entropy, EntropyState};
 use crate::event_loop::Polled;
+use crate::fs;
 use crate::mem::{self, Mem};
 use crate::net::{Checksums, Net};
-use crate::queue::{Buffers, QueueState, Segment, Served, VirtQueue};
+use crate::queue::{Buffers, Chain, QueueState, Segment, Served, VirtQueue};
 use crate::transport::mmio::MmioTransport;
 use crate::vsock::{HostSide, Refused, Vsock};
 
@@ -448,6 +450,51 @@ pub fn net(program: &[u8]) {
         }
     };
     drive_polled(Net::new([2; 6], 65520).expect("a device"), between, program);
+}
+
+/// A file share, whose requests come right out of the program: in each, a number of bytes and those.
+///
+/// The thread that calls this has `/proc/self/fd` as its working directory afterwards.
+pub fn share(program: &[u8]) {
+    const POLICY: fs::Policy = fs::Policy {
+        read_only: false,
+        freshness: fs::Freshness::Second,
+        owners: fs::Owners::Mapped { uid: 0, gid: 0 },
+    };
+    let folder = std::env::temp_dir().join(format!("hull-hostile-{}", std::process::id()));
+    let inside = folder.join("inside");
+    std::fs::create_dir_all(&inside).expect("a folder");
+    std::fs::write(folder.join("outside"), "as it was").expect("a file");
+    let open = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(rustix::fs::CWD, &inside, open, Mode::empty()).expect("a folder");
+    rustix::process::chdir("/proc/self/fd").expect("/proc");
+    let limits = fs::Limits { places: 4, handles: 4 };
+    let share = fs::Share::new(vec![fs::Root { place, policy: POLICY }], limits).expect("a share");
+    let memory = Memory::from_ranges(&[(GuestAddress(0), REGION as usize)]).expect("guest memory");
+    let mut program = Bytecode(program);
+    while !program.0.is_empty() {
+        let length = usize::from(program.u8());
+        let room = program.length() % REGION as u32;
+        let (request, rest) = program.0.split_at(length.min(program.0.len()));
+        program.0 = rest;
+        let _ = memory.write_slice(request, GuestAddress(0));
+        let segment = |address, length| Segment { address: GuestAddress(address), length };
+        let mut chain = Chain::of(
+            Buffers::of([segment(0, request.len() as u32)]),
+            Buffers::of([segment(REGION / 2, room.min(REGION as u32 / 2))]),
+        );
+        fs::execute(&share, &mut chain, &memory);
+        let (_, open, handles) = share.usage();
+        assert!(open <= limits.places && handles <= limits.handles);
+    }
+    drop(share);
+    assert_eq!(std::fs::read(folder.join("outside")).expect("a file"), b"as it was");
+    assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 2);
+    if std::fs::remove_dir_all(&folder).is_err() {
+        // There are folders by now that may not be entered.
+        let _ = std::process::Command::new("chmod").args(["-R", "u+rwx"]).arg(&folder).status();
+        let _ = std::fs::remove_dir_all(&folder);
+    }
 }
 
 /// A disk that can be written.

@@ -7,6 +7,17 @@ fn program() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..4000)
 }
 
+/// Requests to a file system, which look like some as far as their header goes.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let request = (0..60u8, 0..6u8, vec(any::<u8>(), 0..100)).prop_map(|(opcode, node, arguments)| {
+        let mut bytes = vec![0; 42];
+        (bytes[0], bytes[1], bytes[6], bytes[18]) = (40 + arguments.len() as u8, 127, opcode, node);
+        bytes.extend(arguments);
+        bytes
+    });
+    vec(request, 0..40).prop_map(|requests| requests.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
@@ -53,6 +64,11 @@ proptest! {
     #[test]
     fn net(program in program()) {
         super::net(&program);
+    }
+
+    #[test]
+    fn share(program in requests()) {
+        super::share(&program);
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Chain {
         if ended { Ok(chain) } else { Err(QueueError::ChainBroken(chain.head)) }
     }
 
+    /// A chain of this memory, for tests.
+    #[cfg(any(test, feature = "hostile"))]
+    pub(crate) fn of(readable: Buffers, writable: Buffers) -> Self {
+        Self { head: 0, readable, writable }
+    }
+
     /// The chain's name in its queue, by which it is returned.
     pub fn head(&self) -> u16 {
         self.head
