@@ -20,7 +20,10 @@ fn requests_that_make_no_sense_are_125() {
         (&["run", "--ip", "10.9.9.9", "busybox"], "10.9.9.9 is no address for a container in network bridge"),
         (&["run", "--add-host", "x", "busybox"], "bad format for add-host"),
         (&["run", "--dns", "x", "busybox"], "IP address is not correctly formatted: x"),
-        (&["run", "-v", "/a:/b", "busybox"], "hull: --volume: volumes and bind mounts are not built yet"),
+        (
+            &["run", "--mount", "type=bind,source=/nonexistent,target=/b", "busybox"],
+            "bind source path does not exist",
+        ),
         (&["run", "--nonsense", "busybox"], "--nonsense"),
         (&["run", "--pull", "never", "nothing"], "No such image: nothing"),
         (&["run", "UPPER", "true"], "invalid reference format"),

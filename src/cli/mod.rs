@@ -69,9 +69,15 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
     Completion(completion::Completion),
-    /// Steps of hull's own build and processes that hull starts; not for people
-    #[command(subcommand, hide = true)]
-    Internal(internal::Verb),
+}
+
+/// Steps of hull's own build and processes that hull starts; not for people. They live as long as a VM, and are not to have the
+/// descriptions of all verbs in their memory.
+#[derive(Debug, Parser)]
+#[command(name = "hull internal", disable_help_subcommand = true)]
+struct Internal {
+    #[command(subcommand)]
+    verb: internal::Verb,
 }
 
 /// Exit code of a command line that is not understood, as with Docker.
@@ -79,15 +85,28 @@ const USAGE: u8 = 125;
 
 /// Runs the command line this process was started with and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let internal = std::env::args_os().nth(1).is_some_and(|verb| verb == "internal");
+    let result = if internal {
+        Internal::try_parse_from(std::env::args_os().skip(1)).map(|internal| internal.verb.run())
+    } else {
+        Cli::try_parse().map(|cli| run(cli.command))
+    };
+    let result = match result {
+        Ok(result) => result,
         Err(error) => {
             // Nobody is left to be told when even this cannot be printed.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let result = match cli.command {
+    result.unwrap_or_else(|error| {
+        eprintln!("hull: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Container(verb) => verb.run(),
         Command::ContainerGroup(verb) => verb.run(),
         Command::Image(verb) => verb.run(),
@@ -102,10 +121,5 @@ pub fn main() -> ExitCode {
         Command::Version(verb) => verb.run(),
         Command::Doctor(verb) => verb.run(),
         Command::Completion(verb) => verb.run(),
-        Command::Internal(verb) => verb.run(),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("hull: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

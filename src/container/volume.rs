@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ContainerId, HostConfig,
     error::{Error, Result},
-    mount::{MountKind, MountPoint, checked_name, volume},
+    mount::{MountKind, MountPoint, checked_name, declared},
     state::{Lock, Store},
 };
 use crate::{folders, image::Image, vm::timestamp};
@@ -106,7 +106,10 @@ impl Volumes {
             anonymous,
         };
         let make = || {
-            // One that was left half made has no `about`.
+            // One that was left half made, or half removed, has no `about`.
+            if folder.exists() {
+                remove_tree(&folder)?;
+            }
             fs::create_dir_all(&volume.mountpoint)?;
             let new = folder.join(".about");
             fs::write(&new, serde_json::to_vec(&volume)?)?;
@@ -202,10 +205,10 @@ impl Volumes {
 
     /// Whether a container has anything to do with volumes.
     pub fn needed_by(mounts: &[MountPoint], host_config: &HostConfig, image: &Image) -> bool {
-        let declared = image.config.config().as_ref().and_then(|config| config.volumes().as_ref());
+        let places = image.config.config().as_ref().and_then(|config| config.volumes().as_ref());
         mounts.iter().any(|mount| mount.kind == MountKind::Volume)
             || host_config.volumes_from.is_some()
-            || declared.is_some_and(|declared| !declared.is_empty())
+            || places.is_some_and(|places| !places.is_empty())
     }
 
     /// Gives the mounts of a new container their volumes: those asked for by name, those that other containers have
@@ -237,9 +240,9 @@ impl Volumes {
                 }
             }
         }
-        let declared = image.config.config().as_ref().and_then(|config| config.volumes().clone());
-        for path in declared.into_iter().flatten() {
-            let mount = volume(&path)?;
+        let places = image.config.config().as_ref().and_then(|config| config.volumes().clone());
+        for path in places.into_iter().flatten() {
+            let mount = declared(&path)?;
             if !has(&mounts, &mount.destination) {
                 mounts.push(mount);
             }

@@ -141,8 +141,7 @@ impl Network {
 
     fn accept(&mut self, key: Key) {
         for _ in 0..TURNS {
-            // As many as there is room for: the others wait where they are.
-            let Some(listener) = self.listeners.get(key).filter(|_| !self.flows.is_full()) else { return };
+            let Some(listener) = self.listeners.get(key) else { return };
             let (member, inside) = (listener.member, listener.inside);
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok((socket, Some(peer))) = rustix::net::acceptfrom_with(&listener.socket, flags) else {

@@ -35,8 +35,8 @@ use crate::{
     vmm::channel::{Channel, Received},
 };
 
-/// Descriptors that are for something else than connections.
-const KEPT_DESCRIPTORS: u64 = 256;
+/// Descriptors that are for something else than connections, or a quarter where there are few.
+const KEPT_DESCRIPTORS: u64 = 4096;
 /// Most connections, whatever the limit of descriptors is.
 const MOST_FLOWS: u64 = 32 << 10;
 /// How often it is looked for what was quiet for long.
@@ -110,7 +110,7 @@ fn most_flows() -> usize {
     let most = limit.maximum.unwrap_or(u64::MAX).min(MOST_FLOWS + KEPT_DESCRIPTORS);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
     let most = if raised.is_ok() { most } else { limit.current.unwrap_or(1024) };
-    most.saturating_sub(KEPT_DESCRIPTORS).max(64) as usize
+    (most - (most / 4).min(KEPT_DESCRIPTORS)) as usize
 }
 
 impl Network {

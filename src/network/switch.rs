@@ -41,7 +41,9 @@ impl Network {
             }
         }
         // More is there, and changes are told only once.
-        self.unread.push(key);
+        if !self.unread.contains(&key) {
+            self.unread.push(key);
+        }
     }
 
     /// A member has sent a frame. One that says that it is from somebody else is dropped.
@@ -102,6 +104,10 @@ impl Network {
         }
         if is_for_many || to.is_broadcast() || to.is_multicast() {
             return self.spread(key, packet, bytes);
+        }
+        if self.subnet.has(to) && to != self.gateway {
+            // Nobody has it: the host is not to look for it elsewhere.
+            return self.say_unreachable(key, packet, super::icmp::HOST);
         }
         match packet.protocol {
             TCP => self.hear_segment(key, packet),

@@ -52,9 +52,12 @@ enum Voice {
     Published(Key, SocketAddr),
 }
 
-/// The question that was asked last, and of which server.
+/// Bytes of a datagram in an IPv4 packet of 65,535 bytes.
+const MOST_PAYLOAD: usize = 65535 - 20 - 8;
+
+/// The questions that were asked since the server was chosen, and which one it is.
 struct Asked {
-    id: [u8; 2],
+    ids: Vec<[u8; 2]>,
     server: usize,
 }
 
@@ -72,7 +75,7 @@ impl Network {
         }
         let key = match self.conversations_by_ends.get(&ends) {
             Some(key) => *key,
-            None => match self.begin(member, ends, packet, is_about_names, datagram.payload) {
+            None => match self.begin(member, ends, packet, is_about_names) {
                 Ok(key) => key,
                 Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM) => {
                     return self.say_unreachable(member, packet, icmp::HOST);
@@ -83,12 +86,17 @@ impl Network {
         let now = self.now;
         let Some(conversation) = self.conversations.get_mut(key) else { return };
         conversation.heard = now;
-        if let (Some(asked), Some(id)) = (&mut conversation.asked, datagram.payload.first_chunk::<2>())
-            && asked.id != *id
-        {
-            *asked = Asked { id: *id, server: asked.server };
-        } else if conversation.asked.is_some() {
-            // The same again: whoever was asked has not answered.
+        let mut again = false;
+        if let (Some(asked), Some(id)) = (&mut conversation.asked, datagram.payload.first_chunk::<2>()) {
+            // Two are asked at a time, for each kind of address, and repeated in turn.
+            again = asked.ids.contains(id);
+            if again || asked.ids.len() >= 16 {
+                asked.ids.clear();
+            }
+            asked.ids.push(*id);
+        }
+        if again {
+            // Whoever was asked has not answered.
             self.ask_next(key);
         }
         self.say(key, datagram.payload);
@@ -116,7 +124,6 @@ impl Network {
         ends: Ends,
         packet: &Packet<'_>,
         is_about_names: bool,
-        payload: &[u8],
     ) -> Result<Key, Errno> {
         let to = if is_about_names {
             HostResolver::now().servers.first().copied().ok_or(Errno::CONNREFUSED)?
@@ -126,9 +133,8 @@ impl Network {
             return Err(Errno::CONNREFUSED);
         };
         let socket = open(to)?;
-        let id = payload.first_chunk().copied().unwrap_or_default();
         // Not yet this one: it is about to be asked.
-        let asked = is_about_names.then_some(Asked { id: id.map(|byte| !byte), server: 0 });
+        let asked = is_about_names.then_some(Asked { ids: Vec::new(), server: 0 });
         let quote = packet.whole[..packet.whole.len().min(28)].to_vec();
         Ok(self.admit(member, ends, Voice::Own(socket), quote, asked))
     }
@@ -215,6 +221,8 @@ impl Network {
         let now = self.now;
         if let Some(conversation) = self.conversations.get_mut(key) {
             conversation.heard = now;
+            // It has not to do with a socket that could tell.
+            conversation.answered |= matches!(conversation.voice, Voice::Published(..));
             self.tell(member, ends, payload);
         }
     }
@@ -258,6 +266,10 @@ impl Network {
 
     /// Sends a datagram to a guest.
     fn tell(&mut self, member: Key, ends: Ends, payload: &[u8]) {
+        // More than an IPv4 packet holds, which by IPv6 can be said.
+        if payload.len() > MOST_PAYLOAD {
+            return;
+        }
         let Some(member) = self.members.get_mut(member) else { return };
         let headers = Headers::udp((self.mac, member.mac), ends.other, ends.guest, payload);
         member.link.send_or_keep(headers.bytes(), payload);

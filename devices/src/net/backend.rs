@@ -95,7 +95,10 @@ impl Backend {
             return;
         }
         // There when the first frame comes, which in most VMs is never.
-        self.input.resize(INPUT, 0);
+        if self.input.is_empty() {
+            // Fresh from the system: it takes memory as far as it is used.
+            self.input = vec![0; INPUT];
+        }
         self.input.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         match rustix::net::recv(&self.socket, &mut self.input[self.end..], RecvFlags::DONTWAIT) {

@@ -14,7 +14,7 @@ use hull_devices::fs::{Freshness, Owners, Policy};
 use serde::{Deserialize, Serialize};
 
 pub use open::{Opened, open};
-pub use parse::{Asked, checked_name, mount, volume};
+pub use parse::{Asked, checked_name, declared, mount, volume};
 
 use super::{
     HostConfig,

@@ -111,6 +111,15 @@ fn freshness(text: &str) -> Option<Freshness> {
 }
 
 /// A path in the container without `.`, `..` and what is too much of `/`.
+/// A volume that an image declares: nothing but a place. An image has no say in what is mounted there.
+///
+/// # Errors
+/// When it is no place in a container.
+pub fn declared(path: &str) -> Result<MountPoint> {
+    let destination = destination_of(MountKind::Volume, path).map_err(Error::Invalid)?;
+    Ok(MountPoint { anonymous: true, ..point(MountKind::Volume, &destination) })
+}
+
 fn destination_of(kind: MountKind, path: &str) -> Result<String, String> {
     let kind = match kind {
         MountKind::Bind => "bind",

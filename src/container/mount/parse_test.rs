@@ -80,3 +80,18 @@ fn mounts_that_cannot_be_are_refused_by_name() {
         assert!(error(text).contains(part), "{text}: {}", error(text));
     }
 }
+
+#[test]
+fn an_image_has_no_say_in_what_is_mounted() {
+    for path in ["/:/host", "/home:/h", "/data:ro"] {
+        let declared = declared(path).unwrap();
+        assert_eq!(
+            (declared.kind, declared.source.as_os_str().len(), declared.name),
+            (MountKind::Volume, 0, None)
+        );
+        assert_eq!(declared.destination, path);
+    }
+    for wrong in [".:/cwd", "db:/x", "relative", ""] {
+        assert!(declared(wrong).is_err(), "{wrong}");
+    }
+}

@@ -239,10 +239,10 @@ impl Store {
     /// What all containers are, whatever became of their keepers: nothing is put right.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store, or what one of them is, cannot be read: what it uses is not to be taken for unused.
     pub fn descriptions(&self) -> Result<Vec<Description>> {
         let folders = self.ids()?.into_iter().map(|id| Folder::new(&self.containers(), id));
-        Ok(folders.filter_map(|folder| folder.description().ok().flatten()).collect())
+        folders.filter_map(|folder| folder.description().transpose()).collect()
     }
 
     /// A container of this image: one that runs, if there is one.

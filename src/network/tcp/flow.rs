@@ -142,7 +142,8 @@ impl Flow {
         self.expected = call.sequence.wrapping_add(1);
         // As good as: a segment of the guest's is answered with the window as it is.
         self.told = self.expected.wrapping_add(WINDOW as u32);
-        self.most = usize::from(call.most.unwrap_or(DEFAULT_MOST)).max(64);
+        self.most =
+            usize::from(call.most.unwrap_or(DEFAULT_MOST)).clamp(64, usize::from(crate::network::MTU) - 40);
         self.scaled = call.scale.is_some();
         self.guest_scale = call.scale.unwrap_or(0);
         // The window of a call is never shifted.
@@ -267,7 +268,7 @@ impl Flow {
         let edge = segment.acknowledged.wrapping_add(u32::from(segment.window) << self.guest_scale);
         if ahead > 0 {
             let mut bytes = ahead as usize;
-            if self.unacknowledged == self.first {
+            if self.phase == Phase::Answering {
                 self.phase = Phase::Open;
                 bytes -= 1;
             }

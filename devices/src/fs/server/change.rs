@@ -200,7 +200,11 @@ impl Share {
         }
         let last = if flags.is_empty() { self.about_to_go(&to, new_name) } else { None };
         let rename = || renameat_with(&*from.place, name, &*to.place, new_name, flags);
-        self.within(&from, || self.within(&to, rename))?;
+        // A directory that moves says itself where it is, so that it must be writable, too.
+        let moved = self.open_entry(&from, name).ok();
+        let mut places: Vec<(&OwnedFd, usize)> = vec![(&from.place, from.root), (&to.place, to.root)];
+        places.extend(moved.as_ref().map(|moved| (moved, from.root)));
+        self.in_spite_of(&places, rename)?;
         self.has_gone(last);
         self.has_moved(&to, target, new_name);
         if flags.contains(RenameFlags::EXCHANGE) {

@@ -192,31 +192,48 @@ impl Share {
         &self,
         place: &OwnedFd,
         root: usize,
+        act: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.in_spite_of(&[(place, root)], act)
+    }
+
+    /// The same with the permissions of several files.
+    pub(super) fn in_spite_of<T>(
+        &self,
+        places: &[(&OwnedFd, usize)],
         mut act: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         let refused = match act() {
             Err(error @ (Errno::ACCESS | Errno::PERM)) => error,
             other => return other,
         };
-        // Others see the wider permissions as little as can be, and nobody takes them for the file's own.
+        // Others see the wider permissions as little as can be. `act` is not to come here again.
         let _one_at_a_time = self.changing_modes();
-        let Policy { read_only, owners, .. } = *self.policy(root);
-        let status = node::status(place)?;
-        let ours = status.stx_uid == self.user.0;
-        let kind = node::kind(&status);
-        let wider = match kind {
-            FileType::Directory => 0o700,
-            FileType::RegularFile => 0o600,
-            _ => return Err(refused),
-        };
-        let mode = u32::from(status.stx_mode) & 0o7777;
-        if read_only || owners == Owners::Same || !ours || mode & wider == wider {
+        let mut changed = Vec::new();
+        for &(place, root) in places {
+            let Policy { read_only, owners, .. } = *self.policy(root);
+            let status = node::status(place)?;
+            let wider = match node::kind(&status) {
+                FileType::Directory => 0o700,
+                FileType::RegularFile => 0o600,
+                _ => continue,
+            };
+            let (mode, ours) = (u32::from(status.stx_mode) & 0o7777, status.stx_uid == self.user.0);
+            if read_only || owners == Owners::Same || !ours || mode & wider == wider {
+                continue;
+            }
+            let path = by_number(place);
+            if chmodat(CWD, &*path, Mode::from_raw_mode(mode | wider), AtFlags::empty()).is_ok() {
+                changed.push((path, mode));
+            }
+        }
+        if changed.is_empty() {
             return Err(refused);
         }
-        let path = by_number(place);
-        chmodat(CWD, &*path, Mode::from_raw_mode(mode | wider), AtFlags::empty())?;
         let done = act();
-        chmodat(CWD, &*path, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        for (path, mode) in changed {
+            let _ = chmodat(CWD, &*path, Mode::from_raw_mode(mode), AtFlags::empty());
+        }
         done
     }
 }
