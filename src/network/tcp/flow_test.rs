@@ -250,7 +250,11 @@ impl World {
         while self.turns < turns {
             self.turn();
             let state = self.sockets.get::<tcp::Socket<'_>>(self.handle).state();
-            let closed = matches!(state, tcp::State::Closed | tcp::State::TimeWait | tcp::State::LastAck);
+            // In the latter two it has heard all, and lacks the last acknowledgement, in whose place it is sent a reset.
+            let closed = matches!(
+                state,
+                tcp::State::Closed | tcp::State::TimeWait | tcp::State::LastAck | tcp::State::Closing
+            );
             if self.over && closed {
                 return;
             }
