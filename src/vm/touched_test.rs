@@ -44,14 +44,21 @@ fn what_is_read_is_seen() {
         bytes.add(200 * PAGE as usize).write_volatile(8);
         address
     };
-    let touched = Touched::by(std::process::id(), &file).unwrap();
-    // SAFETY: nothing of it is used any more.
-    unsafe { munmap(address, length).unwrap() };
-    let seen = |page: u64| {
+    let seen = |touched: &Touched, page: u64| {
         let at = page * PAGE;
         touched.0.iter().any(|(offset, length)| (*offset..offset + length).contains(&at))
     };
-    assert!(seen(0) && seen(200) && !seen(100), "{touched:?}");
+    // A system that is short of memory may take the page that was read away again, before it is looked.
+    let look = |_| {
+        // SAFETY: a byte of the mapping.
+        unsafe { address.cast::<u8>().read_volatile() };
+        Touched::by(std::process::id(), &file).unwrap()
+    };
+    let touched = (0..100).map(look).find(|touched| seen(touched, 0) && seen(touched, 200));
+    // SAFETY: nothing of it is used any more.
+    unsafe { munmap(address, length).unwrap() };
+    let touched = touched.expect("what was read and written is seen");
+    assert!(!seen(&touched, 100), "{touched:?}");
     touched.read_ahead(&file);
     assert_eq!(Touched::by(std::process::id(), &file).unwrap(), Touched::default());
 }
