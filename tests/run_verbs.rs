@@ -42,33 +42,15 @@ fn a_container_is_paused_renamed_and_started_again() {
     eventually("it to run again", || home.ok(&["logs", "two"]).matches("start").count() == 2);
     assert_eq!(home.ok(&["container", "ls", "-q", "--no-trunc"]).trim(), id);
 
-    let told = home.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "container=two",
-        "--filter",
-        "type=container",
-    ]);
+    let happened =
+        |options: &[&str]| home.ok(&[&["events", "--since", "1h", "--until", "0s"], options].concat());
+    let told = happened(&["--filter", "container=two", "--filter", "type=container"]);
     let actions: Vec<_> = told.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     let wanted = ["pause", "unpause", "rename", "pause", "stop", "unpause", "kill", "kill", "die", "start"];
     // What was done under the old name is not the new one's.
     assert!(actions.iter().all(|action| wanted.contains(action)), "{told}");
     assert_eq!(actions.first().zip(actions.last()), Some((&"rename", &"start")), "{told}");
-    let told = home.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "event=create",
-        "--format",
-        "json",
-    ]);
+    let told = happened(&["--filter", "event=create", "--format", "json"]);
     let told: serde_json::Value = serde_json::from_str(&told).expect("a line of JSON");
     assert_eq!((&told["Actor"]["ID"], &told["Actor"]["Attributes"]["name"]), (&id.into(), &"one".into()));
 

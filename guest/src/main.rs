@@ -59,6 +59,7 @@ use host::Host;
 
 /// Where the C library starts the program. Rust's own start would look at the streams, set signal handlers and a stack guard, and
 /// read a file, none of which PID 1 needs.
+// SAFETY: the C library calls `main`, as C has it, and nothing else in the program has this name.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 extern "C" fn main(_count: c_int, arguments: *const *const c_char) -> c_int {
     let first_instruction = sys::monotonic();

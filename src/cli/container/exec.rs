@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cli::terminal,
     container::{
-        Error, Result,
+        Result,
         exec::{self, Command},
         state::Store,
     },
@@ -85,11 +85,9 @@ impl Exec {
             });
         }
         let wish = Wish { attached, tty, pass_signals: false, detach_keys: self.detach_keys, exec: true };
-        match session::run(&channel, &wish) {
-            Ok(End::Exited { code, .. }) => Ok(ExitCode::from(code)),
-            Ok(End::Detached) => Ok(ExitCode::SUCCESS),
-            Err(Error::Keeper(_)) => Err(Error::Keeper("was killed; the container is over".to_owned())),
-            Err(error) => Err(error),
+        match session::run(&channel, &wish)? {
+            End::Exited { code, .. } => Ok(ExitCode::from(code)),
+            End::Detached => Ok(ExitCode::SUCCESS),
         }
     }
 }
