@@ -221,6 +221,11 @@ impl Flow {
     }
 
     fn hear_reset(&self, segment: &Segment<'_>) -> Heard {
+        if self.guest_finished && self.finish_acknowledged {
+            // Both have said all. The guest has forgotten the connection and answers what was sent again; the host may still be
+            // reading what the guest has said.
+            return Heard::Well;
+        }
         let valid = match self.phase {
             Phase::Calling => {
                 segment.flags.has(Flags::ACK) && segment.acknowledged == self.first.wrapping_add(1)
