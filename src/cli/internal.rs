@@ -12,6 +12,7 @@ use crate::image::erofs;
 
 /// The hidden verbs.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Turns the tar archive on standard input into an EROFS image on standard output
     Mkerofs,

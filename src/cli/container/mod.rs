@@ -42,6 +42,7 @@ pub use options::parse_cpus;
 
 /// Verbs that stand on their own, and below `hull container`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Run a command in a new container
     Run(Box<run::Run>),
@@ -121,6 +122,7 @@ impl Verb {
 
 /// Verbs below `hull container`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum GroupVerb {
     #[command(flatten)]
     /// Those that stand on their own, too.

@@ -19,6 +19,7 @@ pub use pull::obtain;
 
 /// Verbs that stand on their own.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// List images
     Images(images::Images),
@@ -47,6 +48,7 @@ impl Verb {
 
 /// Verbs below `hull image`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum GroupVerb {
     /// Show everything about images, as JSON
     Inspect(inspect::Inspect),
