@@ -55,6 +55,17 @@ fn a_vm_gets_more_memory_when_its_container_needs_it() {
     assert!(megabytes(lines.next()) > 600, "{told}");
 }
 
+/// dd fills a buffer of 8 MiB: 2048 small pages.
+#[test]
+fn a_process_gets_memory_in_large_pieces() {
+    let Some(home) = Home::with_busybox("a_process_gets_memory_in_large_pieces") else { return };
+    let script = "dd if=/dev/zero of=/dev/null bs=8M count=1 2>/dev/null; cut -d' ' -f11 /proc/$$/stat";
+    let faults = home.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
+    let faults: u32 = faults.trim().parse().expect("page faults of children");
+    // The two that are started take some of their own.
+    assert!((128..900).contains(&faults), "{faults} page faults");
+}
+
 #[test]
 fn a_container_gets_no_more_than_its_limit() {
     let Some(home) = Home::with_busybox("a_container_gets_no_more_than_its_limit") else { return };
