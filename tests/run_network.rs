@@ -199,3 +199,70 @@ fn forks_have_addresses_of_their_own() {
     home.ok(&["rm", "-f", "one", "copy"]);
     home.nothing_is_left("forks in a network");
 }
+
+#[test]
+fn a_network_that_is_killed_is_there_again() {
+    let Some(home) = Home::with_busybox("a_network_that_is_killed_is_there_again") else { return };
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    let serve = "echo it is me > /index.html; httpd -p 80 -h /; echo ready; exec sleep 1000";
+    let server = ["run", "-d", "--name", "web", "--network", "inner", "-p", "127.0.0.1::80"];
+    home.ok(&[&server[..], &["busybox", "sh", "-c", serve]].concat());
+    eventually("the server to be ready", || home.ok(&["logs", "web"]) == "ready\n");
+    let at: SocketAddr = home.ok(&["port", "web", "80"]).trim().parse().expect("an address");
+    let request = b"GET /index.html HTTP/1.0\r\n\r\n";
+    assert!(ask(at.port(), request).ends_with(b"it is me\n"));
+
+    let before = home.find("net").expect("the network's process");
+    assert!(home.kill("net"));
+    eventually("another process", || home.find("net").is_some_and(|now| now != before));
+    eventually("the port to be there again", || TcpStream::connect(at).is_ok());
+    assert!(ask(at.port(), request).ends_with(b"it is me\n"));
+    assert_eq!(home.ok(&["port", "web", "80"]).trim(), at.to_string());
+    let said = home.ok(&["run", "--rm", "--network", "inner", "busybox", "wget", "-q", "-O-", "http://web/"]);
+    assert_eq!(said, "it is me\n");
+    home.ok(&["rm", "-f", "web"]);
+    home.nothing_is_left("a network that was killed");
+}
+
+#[test]
+fn a_thousand_ports_are_published() {
+    let Some(home) = Home::with_busybox("a_thousand_ports_are_published") else { return };
+    let serve = "echo one of many > /index.html; httpd -p 8765 -h /; echo ready; exec sleep 1000";
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "many",
+        "-p",
+        "127.0.0.1:21000-21999:8000-8999",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ];
+    home.ok(&run);
+    eventually("the server to be ready", || home.ok(&["logs", "many"]) == "ready\n");
+    assert_eq!(home.ok(&["port", "many"]).lines().count(), 1000);
+    assert!(ask(21765, b"GET /index.html HTTP/1.0\r\n\r\n").ends_with(b"one of many\n"));
+    home.ok(&["rm", "-f", "many"]);
+    home.await_quiet();
+
+    // More than there are descriptors for.
+    let limited = format!("ulimit -n 600; exec {} \"$@\"", common::hull_path().display());
+    let mut command = home.hull(&[]);
+    let environment: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    command = std::process::Command::new("sh");
+    command.args(["-c", &limited, "sh"]).args(["run", "--rm"]).args(&run[4..]);
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.output().expect("a shell");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert!(errors.contains("cannot publish 1000 ports") && errors.contains("ulimit"), "{errors}");
+    home.nothing_is_left("a thousand ports");
+}

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod density;
+pub mod network;
 pub mod profile;
 mod serving;
 pub mod statistics;

@@ -9,10 +9,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use anyhow::Context;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{
-    control::{Answer, Join, Lease, Request},
+    control::{self, Answer, Join, Lease, Request},
     store::Store,
 };
 use crate::{
@@ -26,6 +27,8 @@ pub const LOCK: &str = "door.lock";
 /// A VM that is in a network, or about to be. It parts when this is dropped.
 #[derive(Debug)]
 pub struct Membership {
+    network: String,
+    join: Join,
     channel: Channel,
     /// The VM's end of its frame socket.
     pub frames: OwnedFd,
@@ -42,9 +45,26 @@ impl Membership {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (frames, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let channel = Channel::from(connect(&store, network)?);
+        let kept = join.clone();
+        let mut join = join;
+        if let Some(ports) = control::unload(&mut join.ports)? {
+            channel.send(&Request::Ports, Some(ports.as_fd()))?;
+        }
         channel.send(&Request::Join(join), Some(theirs.as_fd()))?;
         channel.set_nonblocking(true)?;
-        Ok(Self { channel, frames })
+        Ok(Self { network: network.to_owned(), join: kept, channel, frames })
+    }
+
+    /// What is to be asked for so that the VM has all that it has by this lease, if its network is lost.
+    pub fn to_have_again(&self, lease: &Lease) -> (String, Join) {
+        let join = Join {
+            address: Some(lease.address),
+            any_address: false,
+            mac: Some(lease.mac),
+            ports: control::bound_again(&self.join.ports, &lease.ports),
+            ..self.join.clone()
+        };
+        (self.network.clone(), join)
     }
 
     /// The answer, if it is there. `Err` says why the VM is not, or no more, in the network.
@@ -54,7 +74,13 @@ impl Membership {
     pub fn answer(&self) -> Result<Option<Lease>, String> {
         match self.channel.receive() {
             Ok(Received::Nothing) => Ok(None),
-            Ok(Received::Message(Answer::Joined(lease), _)) => Ok(Some(lease)),
+            Ok(Received::Message(Answer::Joined(mut lease), more)) => {
+                if let Some(file) = more {
+                    lease.ports = control::read(file)
+                        .map_err(|error| format!("the network's process is not understood: {error}"))?;
+                }
+                Ok(Some(lease))
+            }
             Ok(Received::Message(Answer::Refused { message }, _)) => Err(message),
             Ok(Received::Closed) => Err("the network's process has ended".to_owned()),
             Err(error) => Err(format!("the network's process is not understood: {error}")),
@@ -75,11 +101,13 @@ fn connect(store: &Store, network: &str) -> anyhow::Result<OwnedFd> {
     let lock = Lock::take(&folder.join(LOCK), true)?;
     let connection = match folder::connect(&folder) {
         Ok(connection) => connection,
-        Err(_) => {
+        // Nobody is there any more, or never was.
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
             let door = folder::listen(&folder)?;
             start(network, &door)?;
             folder::connect(&folder)?
         }
+        Err(error) => return Err(error).with_context(|| format!("cannot reach network {network}")),
     };
     drop(lock);
     Ok(connection)

@@ -1,9 +1,15 @@
 //! What a keeper and `hull net` say to each other: packets of JSON on a `SOCK_SEQPACKET` connection, which stands for as long as the VM
-//! is in the network.
+//! is in the network. What is too long for a packet is in a file beside it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
+};
 
-use serde::{Deserialize, Serialize};
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::wire::Mac;
 
@@ -11,6 +17,8 @@ use super::wire::Mac;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
+    /// Ports of the VM that comes with the next message, as JSON in the file beside this one.
+    Ports,
     /// A VM comes into the network; beside it is the network's end of its frame socket. Answered by [`Answer::Joined`] or
     /// [`Answer::Refused`].
     Join(Join),
@@ -81,7 +89,7 @@ pub struct Bound {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// The VM is in the network.
+    /// The VM is in the network. Where its ports are too many for a message they are in a file beside it.
     Joined(Lease),
     /// It is not.
     Refused {
@@ -106,3 +114,56 @@ pub struct Lease {
     /// Where names without dots are looked for, too.
     pub search: Vec<String>,
 }
+
+/// What was published as `bound`, to be published there again.
+pub fn bound_again(publications: &[Publication], bound: &[Bound]) -> Vec<Publication> {
+    let mut bound = bound.iter().peekable();
+    let mut again = Vec::new();
+    for publication in publications {
+        let Some(Bound { inside, protocol, at }) = bound.next().copied() else { break };
+        // At all addresses: the other one is of IPv6.
+        let is_its = |next: &&Bound| {
+            at.is_ipv4()
+                && next.at.is_ipv6()
+                && (next.inside, next.protocol, next.at.port()) == (inside, protocol, at.port())
+        };
+        if publication.address.is_none() {
+            bound.next_if(is_its);
+        }
+        again.push(Publication { ports: (at.port(), at.port()), ..publication.clone() });
+    }
+    again
+}
+
+/// Ports that go into a message.
+const FEW: usize = 64;
+/// What a file beside a message may have, in bytes: all ports there are, several times.
+const MOST: u64 = 64 << 20;
+
+/// Takes the ports out, into a file, where they are too many for a message.
+///
+/// # Errors
+/// When the process is out of descriptors or memory.
+pub fn unload<T: Serialize>(ports: &mut Vec<T>) -> io::Result<Option<OwnedFd>> {
+    if ports.len() <= FEW {
+        return Ok(None);
+    }
+    let mut file = File::from(memfd_create("ports", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(&std::mem::take(ports))?)?;
+    file.rewind()?;
+    Ok(Some(file.into()))
+}
+
+/// Reads such a file.
+///
+/// # Errors
+/// When it has something else.
+pub fn read<T: DeserializeOwned>(file: OwnedFd) -> io::Result<T> {
+    let mut bytes = Vec::new();
+    File::from(file).take(MOST).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;

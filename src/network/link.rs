@@ -65,9 +65,16 @@ impl Link {
 
     /// Reads what is there, once.
     pub fn read(&mut self) -> Read {
-        self.input.resize(INPUT, 0);
+        if self.input.is_empty() {
+            // Fresh from the system: it takes memory as far as it is used.
+            self.input = vec![0; INPUT];
+        }
         self.input.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
+        if self.end == self.input.len() {
+            // There are frames that had to wait for their turn.
+            return Read::Some;
+        }
         match rustix::net::recv(&self.socket, &mut self.input[self.end..], RecvFlags::DONTWAIT) {
             Ok((0, _)) => Read::End,
             Ok((_, length)) => {

@@ -1,8 +1,8 @@
 //! A VM in a network.
 
-use std::net::Ipv4Addr;
+use std::{collections::VecDeque, net::Ipv4Addr};
 
-use super::{link::Link, slab::Key, wire::Mac};
+use super::{link::Link, quota::Usage, slab::Key, wire::Mac};
 use crate::vmm::channel::Channel;
 
 /// A VM in a network.
@@ -19,9 +19,27 @@ pub struct Member {
     pub names: Vec<String>,
     /// Sockets of its published ports.
     pub listeners: Vec<Key>,
+    /// What its TCP connections have.
+    pub usage: Usage,
+    /// Its UDP conversations, in the order in which one is to make way.
+    pub conversations: VecDeque<Key>,
 }
 
 impl Member {
+    /// One that has nothing yet.
+    pub fn new(link: Link, keeper: Channel, mac: Mac, address: Ipv4Addr, names: Vec<String>) -> Self {
+        Self {
+            link,
+            keeper,
+            mac,
+            address,
+            names,
+            listeners: Vec::new(),
+            usage: Usage::default(),
+            conversations: VecDeque::new(),
+        }
+    }
+
     /// Whether it is called this; `network` may follow, behind a dot.
     pub fn is_called(&self, name: &str, network: &str) -> bool {
         let name = name.strip_suffix(network).and_then(|name| name.strip_suffix('.')).unwrap_or(name);

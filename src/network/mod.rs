@@ -17,12 +17,14 @@
 pub mod address;
 pub mod client;
 pub mod control;
+mod entry;
 mod icmp;
 mod link;
 mod member;
 mod names;
 mod poll;
 mod publish;
+mod quota;
 mod ring;
 mod server;
 mod slab;

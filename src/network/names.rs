@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV6},
+    path::Path,
 };
 
 /// The port of name servers.
@@ -123,9 +124,7 @@ impl HostResolver {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    // A scope says on which link the server is, which is not kept.
-                    let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    resolver.servers.extend(address.map(|address| SocketAddr::new(address, PORT)));
+                    resolver.servers.extend(words.next().and_then(server));
                 }
                 Some("search" | "domain") => {
                     resolver.search = words.filter(|word| *word != ".").map(str::to_owned).collect();
@@ -135,6 +134,18 @@ impl HostResolver {
         }
         resolver
     }
+}
+
+/// A name server; its address may say on which link it is (RFC 4007, 11).
+fn server(text: &str) -> Option<SocketAddr> {
+    let Some((address, link)) = text.split_once('%') else {
+        return Some(SocketAddr::new(text.parse().ok()?, PORT));
+    };
+    let scope = link.parse().ok().or_else(|| {
+        let path = Path::new("/sys/class/net").join(link).join("ifindex");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    })?;
+    Some(SocketAddrV6::new(address.parse().ok()?, PORT, 0, scope).into())
 }
 
 #[cfg(test)]

@@ -46,9 +46,10 @@ fn what_comes_behind_a_question_is_not_repeated() {
 
 #[test]
 fn the_hosts_configuration_is_read() {
-    let text = "# a comment\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nnameserver ::1\nsearch a.example b.example\n";
+    let text = "# a comment\nnameserver 10.0.0.1\nnameserver fe80::1%lo\nnameserver fe80::2%7\nnameserver fe80::3%nosuch\nnameserver ::1\nsearch a.example b.example\n";
     let resolver = HostResolver::parse(text);
-    assert_eq!(resolver.servers, ["10.0.0.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
+    let expected = ["10.0.0.1:53", "[fe80::1%1]:53", "[fe80::2%7]:53", "[::1]:53"];
+    assert_eq!(resolver.servers, expected.map(|server| server.parse().unwrap()));
     assert_eq!(resolver.search, ["a.example", "b.example"]);
 }
 

@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -17,6 +17,7 @@ use rustix::{
 use super::{
     control::{Bound, Protocol, Publication},
     poll::Source,
+    quota::Verdict,
     server::{Ends, Network},
     slab::Key,
 };
@@ -31,12 +32,17 @@ const FIRST_OWN: u16 = 32768;
 /// A socket of a published port.
 pub struct Listener {
     socket: OwnedFd,
-    member: Key,
+    pub member: Key,
     inside: u16,
     protocol: Protocol,
 }
 
 impl Listener {
+    /// Its socket.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Says something to whoever had said something here.
     pub fn say(&self, payload: &[u8], to: SocketAddr) -> Result<(), Errno> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -119,15 +125,16 @@ fn bind(protocol: Protocol, at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)>
 
 impl Network {
     /// Reaches a member at these sockets.
-    pub(super) fn publish(&mut self, member: Key, sockets: Vec<(OwnedFd, Bound)>) -> io::Result<Vec<Key>> {
-        let mut keys = Vec::new();
+    pub(super) fn publish(&mut self, member: Key, sockets: Vec<(OwnedFd, Bound)>) -> io::Result<()> {
         for (socket, Bound { inside, protocol, .. }) in sockets {
             let key = self.listeners.insert(|_| Listener { socket, member, inside, protocol });
-            keys.push(key);
+            if let Some(member) = self.members.get_mut(member) {
+                member.listeners.push(key);
+            }
             let listener = self.listeners.get(key).ok_or(io::ErrorKind::NotFound)?;
             self.poll.add(Source::Listener(key), listener.socket.as_fd())?;
         }
-        Ok(keys)
+        Ok(())
     }
 
     /// Somebody has connected to a published port, or has said something there.
@@ -143,12 +150,23 @@ impl Network {
         for _ in 0..TURNS {
             let Some(listener) = self.listeners.get(key) else { return };
             let (member, inside) = (listener.member, listener.inside);
+            if self.may_have_flow(member) != Verdict::Yes {
+                // Those that come wait in the host's queue, and behind that are not heard.
+                return self.rest(Source::Listener(key));
+            }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let Ok((socket, Some(peer))) = rustix::net::acceptfrom_with(&listener.socket, flags) else {
-                return;
+            let (socket, peer) = match rustix::net::acceptfrom_with(&listener.socket, flags) {
+                Ok(accepted) => accepted,
+                Err(Errno::AGAIN) => return,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    return self.rest(Source::Listener(key));
+                }
+                // One that is gone again.
+                Err(_) => continue,
             };
-            let Ok(peer) = SocketAddr::try_from(peer) else { continue };
-            if let Some(ends) = self.ends(member, inside, peer) {
+            let Some(Ok(peer)) = peer.map(SocketAddr::try_from) else { continue };
+            let is_free = |ends: &Ends| !self.flows.by_ends.contains_key(ends);
+            if let Some(ends) = self.ends(member, inside, peer, is_free) {
                 self.call_guest(member, ends, socket);
             }
         }
@@ -163,37 +181,33 @@ impl Network {
             let received = rustix::net::recvfrom(&listener.socket, &mut *buffer, RecvFlags::DONTWAIT);
             let Ok((length, _, Some(peer))) = received else { break };
             let Ok(peer) = SocketAddr::try_from(peer) else { continue };
-            self.hear_peer(key, member, inside, peer, &buffer[..length]);
+            self.hear_outside(key, member, inside, peer, &buffer[..length]);
         }
         self.buffer = buffer;
     }
 
-    /// Between whom a connection is, as the guest sees it.
-    fn ends(&mut self, member: Key, inside: u16, peer: SocketAddr) -> Option<Ends> {
+    /// Between whom a connection is, as the guest sees it: one that there is none between yet. Who means nothing to a guest comes from the
+    /// gateway, by a port from [`FIRST_OWN`] up, its own if that is one and free.
+    pub(super) fn ends(
+        &self,
+        member: Key,
+        inside: u16,
+        peer: SocketAddr,
+        is_free: impl Fn(&Ends) -> bool,
+    ) -> Option<Ends> {
         let guest = SocketAddr::new(self.members.get(member)?.address.into(), inside);
         let means_something = match peer.ip() {
             IpAddr::V4(address) => !address.is_loopback() && !self.subnet.has(address),
             IpAddr::V6(_) => false,
         };
         let direct = Ends { guest, other: peer };
-        if means_something && !self.flows.by_ends.contains_key(&direct) {
+        if means_something && is_free(&direct) {
             return Some(direct);
         }
         let first = peer.port().max(FIRST_OWN);
         (first..=u16::MAX).chain(FIRST_OWN..first).find_map(|port| {
             let ends = Ends { guest, other: SocketAddr::new(self.gateway.into(), port) };
-            (!self.flows.by_ends.contains_key(&ends)).then_some(ends)
+            is_free(&ends).then_some(ends)
         })
-    }
-
-    fn hear_peer(&mut self, listener: Key, member: Key, inside: u16, peer: SocketAddr, payload: &[u8]) {
-        let Some(one) = self.members.get(member) else { return };
-        let guest = SocketAddr::new(one.address.into(), inside);
-        let seen = match peer.ip() {
-            IpAddr::V4(address) if !address.is_loopback() && !self.subnet.has(address) => peer,
-            // The gateway's, with a port that leads back to who it was.
-            _ => SocketAddr::new(self.gateway.into(), peer.port()),
-        };
-        self.hear_outside(listener, member, Ends { guest, other: seen }, peer, payload);
     }
 }

@@ -8,7 +8,9 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 /// What a ring begins with, in bytes.
-const LEAST: usize = 64 << 10;
+const LEAST: usize = 4 << 10;
+/// What a ring begins with at most, where it had as much the last time.
+const USUAL: usize = 128 << 10;
 
 /// A ring of bytes.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Ring {
     bytes: Box<[u8]>,
     start: usize,
     length: usize,
+    /// As many bytes as it had when it was empty last: it begins with that.
+    usual: usize,
 }
 
 impl Ring {
@@ -27,6 +31,11 @@ impl Ring {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes from one place on, at most so many: they may lie in two parts.
@@ -46,8 +55,13 @@ impl Ring {
         self.length -= count;
         self.start = if self.length == 0 { 0 } else { (self.start + count) % self.bytes.len() };
         if self.length == 0 {
-            self.bytes = Box::default();
+            self.give_back();
         }
+    }
+
+    fn give_back(&mut self) {
+        self.usual = self.bytes.len().min(USUAL);
+        self.bytes = Box::default();
     }
 
     /// Adds bytes.
@@ -69,7 +83,8 @@ impl Ring {
     /// As `recvmsg(2)`.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         if self.length == self.bytes.len() && self.length < most {
-            self.make_room((self.bytes.len().max(LEAST)).min(most - self.length));
+            let more = if self.bytes.is_empty() { self.usual } else { self.bytes.len() };
+            self.make_room(more.max(LEAST).min(most - self.length));
         }
         let room = most.saturating_sub(self.length);
         let (first, second) = self.free();

@@ -4,47 +4,36 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::epoll::EventFlags,
-    net::SocketFlags,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
+use rustix::event::epoll::EventFlags;
 
 use super::{
     address::{self, Subnet},
-    control::{Answer, Join, Lease, Request},
+    entry::Visitor,
     icmp::Ping,
-    link::Link,
     member::Member,
     names::HostResolver,
     poll::{Poll, Source},
-    publish::{self, Listener},
+    publish::Listener,
+    quota::{self, Usage},
     slab::{Key, Slab},
     store::{Config, Store},
     tcp::Flows,
     udp::Conversation,
     wire::Mac,
 };
-use crate::{
-    vm::folder::{self, Lock},
-    vmm::channel::{Channel, Received},
-};
+use crate::vm::folder::{self, Lock};
 
-/// Descriptors that are for something else than connections, or a quarter where there are few.
-const KEPT_DESCRIPTORS: u64 = 4096;
-/// Most connections, whatever the limit of descriptors is.
-const MOST_FLOWS: u64 = 32 << 10;
 /// How often it is looked for what was quiet for long.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long a socket is not heard from that had a connection for which nothing is to be had, unless something is given back before.
+const REST: Duration = Duration::from_millis(500);
 /// How long a network waits for its first member.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Keepers that have connected and said nothing yet, at most.
-const MOST_VISITORS: usize = 64;
 
 /// Two ports that a connection is between, as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +56,7 @@ pub struct Network {
     pub(super) poll: Poll,
     /// The time at which what happens now happens.
     pub(super) now: Instant,
-    visitors: Slab<Channel>,
+    pub(super) visitors: Slab<Visitor>,
     pub(super) members: Slab<Member>,
     pub(super) by_address: HashMap<Ipv4Addr, Key>,
     pub(super) flows: Flows,
@@ -77,8 +66,20 @@ pub struct Network {
     pub(super) unread: Vec<Key>,
     pub(super) conversations: Slab<Conversation>,
     pub(super) conversations_by_ends: HashMap<Ends, Key>,
+    /// Those of published ports, by port and who speaks there.
+    pub(super) conversations_by_peer: HashMap<(Key, SocketAddr), Key>,
     pub(super) listeners: Slab<Listener>,
     pub(super) pings: Slab<Ping>,
+    /// Descriptors that the process may have.
+    pub(super) descriptors: usize,
+    /// What all members have.
+    pub(super) usage: Usage,
+    /// Sockets that are not heard from, for want of something that connections need.
+    pub(super) resting: Vec<Source>,
+    /// Something was given back.
+    pub(super) made_room: bool,
+    rested: Instant,
+    resolver: (Instant, HostResolver),
     /// Room for a datagram.
     pub(super) buffer: Vec<u8>,
     swept: Instant,
@@ -104,15 +105,6 @@ pub fn run(name: &str, door: RawFd) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many connections the process has descriptors for, of which it takes as many as it may have.
-fn most_flows() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(u64::MAX).min(MOST_FLOWS + KEPT_DESCRIPTORS);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
-    let most = if raised.is_ok() { most } else { limit.current.unwrap_or(1024) };
-    (most - (most / 4).min(KEPT_DESCRIPTORS)) as usize
-}
-
 impl Network {
     /// A network without members.
     ///
@@ -134,13 +126,20 @@ impl Network {
             visitors: Slab::default(),
             members: Slab::default(),
             by_address: HashMap::new(),
-            flows: Flows::new(most_flows()),
+            flows: Flows::default(),
             dirty: Vec::new(),
             unread: Vec::new(),
             conversations: Slab::default(),
             conversations_by_ends: HashMap::new(),
+            conversations_by_peer: HashMap::new(),
             listeners: Slab::default(),
             pings: Slab::default(),
+            descriptors: quota::descriptors(),
+            usage: Usage::default(),
+            resting: Vec::new(),
+            made_room: false,
+            rested: now,
+            resolver: (now, HostResolver::now()),
             buffer: Vec::new(),
             swept: now,
             started: now,
@@ -168,7 +167,7 @@ impl Network {
         // Whoever joins holds the lock until they have connected.
         let Ok(Some(lock)) = Lock::take(&self.folder.join(super::client::LOCK), false) else { return false };
         // Somebody may have connected before the lock was free.
-        self.admit_visitor();
+        self.admit_visitors();
         if !self.visitors.is_empty() {
             return false;
         }
@@ -202,7 +201,26 @@ impl Network {
         while !self.dirty.is_empty() {
             self.work_flows();
         }
+        let waited = self.now.saturating_duration_since(self.rested) >= REST;
+        if !self.resting.is_empty() && (self.made_room || waited) {
+            self.rested = self.now;
+            self.end_rest();
+        }
         Ok(())
+    }
+
+    /// Whom the host asks for names, as of now.
+    pub(super) fn resolver(&mut self) -> &HostResolver {
+        // Guests may ask much faster than that changes.
+        if self.now.saturating_duration_since(self.resolver.0) >= Duration::from_secs(1) {
+            self.resolver = (self.now, HostResolver::now());
+        }
+        &self.resolver.1
+    }
+
+    /// Where keepers connect.
+    pub(super) fn door(&self) -> BorrowedFd<'_> {
+        self.door.as_fd()
     }
 
     /// How long nothing is to be done unless something happens.
@@ -214,12 +232,14 @@ impl Network {
         let sweeps = !self.conversations.is_empty() || !self.pings.is_empty();
         let sweep = sweeps.then(|| (self.swept + SWEEP).saturating_duration_since(self.now));
         let first = self.members.is_empty().then_some(PATIENCE);
-        flows.into_iter().chain(sweep).chain(first).min()
+        let rest =
+            (!self.resting.is_empty()).then(|| (self.rested + REST).saturating_duration_since(self.now));
+        flows.into_iter().chain(sweep).chain(first).chain(rest).min()
     }
 
     fn handle(&mut self, source: Source, flags: EventFlags) {
         match source {
-            Source::Door => self.admit_visitor(),
+            Source::Door => self.admit_visitors(),
             Source::Visitor(key) => self.hear_visitor(key),
             Source::Link(key) => {
                 if flags.contains(EventFlags::OUT) {
@@ -236,119 +256,8 @@ impl Network {
             Source::Ping(key) => self.read_ping(key),
         }
     }
-
-    fn admit_visitor(&mut self) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(connection) = rustix::net::accept_with(&self.door, flags) else { return };
-        if self.visitors.len() >= MOST_VISITORS {
-            return;
-        }
-        let key = self.visitors.insert(|_| Channel::from(connection));
-        if let Some(visitor) = self.visitors.get(key)
-            && self.poll.add(Source::Visitor(key), visitor).is_err()
-        {
-            self.visitors.remove(key);
-        }
-    }
-
-    fn hear_visitor(&mut self, key: Key) {
-        let Some(visitor) = self.visitors.get(key) else { return };
-        match visitor.receive() {
-            Ok(Received::Nothing) => {}
-            Ok(Received::Message(Request::Join(join), Some(frames))) => {
-                let Some(visitor) = self.visitors.remove(key) else { return };
-                self.poll.remove(&visitor);
-                self.join(join, frames, visitor);
-            }
-            _ => drop(self.visitors.remove(key)),
-        }
-    }
-
-    /// A VM comes in.
-    fn join(&mut self, join: Join, frames: OwnedFd, keeper: Channel) {
-        let refuse = |message: String| drop(keeper.send(&Answer::Refused { message }, None));
-        let address = match self.lease(&join) {
-            Ok(address) => address,
-            Err(message) => return refuse(message),
-        };
-        let mac = join.mac.unwrap_or_else(|| address::mac(address));
-        if mac == self.mac || self.members.iter().any(|(_, member)| member.mac == mac) {
-            return refuse(format!("{} is the MAC address of another", address::mac_text(mac)));
-        }
-        let mut sockets = Vec::new();
-        for publication in &join.ports {
-            match publish::open(publication) {
-                Ok(more) => sockets.extend(more),
-                Err(message) => return refuse(message),
-            }
-        }
-        let ports = sockets.iter().map(|(_, bound)| *bound).collect();
-        let names = join.names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        let link = Link::new(frames);
-        let key =
-            self.members.insert(|_| Member { link, keeper, mac, address, names, listeners: Vec::new() });
-        self.by_address.insert(address, key);
-        let published = self.publish(key, sockets);
-        let Some(member) = self.members.get_mut(key) else { return };
-        let watched = self
-            .poll
-            .add_changes(Source::Link(key), member.link.socket())
-            .and_then(|()| self.poll.add(Source::Keeper(key), member.keeper.as_fd()));
-        let lease = Lease {
-            address,
-            prefix: self.subnet.prefix,
-            gateway: self.gateway,
-            mac,
-            ports,
-            search: HostResolver::now().search,
-        };
-        let answer = match (published, watched) {
-            (Ok(listeners), Ok(())) => {
-                member.listeners = listeners;
-                Answer::Joined(lease)
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                Answer::Refused { message: format!("cannot wait for it: {error}") }
-            }
-        };
-        let told = member.keeper.send(&answer, None);
-        if told.is_err() || matches!(answer, Answer::Refused { .. }) {
-            self.part(key);
-        }
-    }
-
-    /// The address that a VM gets.
-    fn lease(&self, join: &Join) -> Result<Ipv4Addr, String> {
-        let is_free = |address: &Ipv4Addr| !self.by_address.contains_key(address);
-        let any = || {
-            let free = self.subnet.members().find(is_free);
-            free.ok_or_else(|| format!("network {} has no address left", self.name))
-        };
-        match join.address {
-            None => any(),
-            Some(address) if self.subnet.may_have(address) && is_free(&address) => Ok(address),
-            Some(_) if join.any_address => any(),
-            Some(address) if !self.subnet.may_have(address) => Err(format!(
-                "{address} is no address for a container in network {} ({})",
-                self.name, self.subnet
-            )),
-            Some(address) => Err(format!("address {address} is already in use in network {}", self.name)),
-        }
-    }
-
-    /// A keeper says something, which none does, or is gone, and its VM with it.
-    fn hear_keeper(&mut self, key: Key) {
-        let Some(member) = self.members.get(key) else { return };
-        match member.keeper.receive::<Request>() {
-            Ok(Received::Nothing) => {}
-            _ => {
-                // What its VM has said before.
-                self.read_link(key);
-                while !self.dirty.is_empty() {
-                    self.work_flows();
-                }
-                self.part(key);
-            }
-        }
-    }
 }
+
+#[cfg(test)]
+#[path = "server_test.rs"]
+mod tests;

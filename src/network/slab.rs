@@ -80,6 +80,14 @@ impl<T> Slab<T> {
         Some(thing)
     }
 
+    /// All of them, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        (0..).zip(&mut self.places).filter_map(|(place, (turn, thing))| {
+            let key = Key { place, turn: *turn };
+            thing.as_mut().map(|thing| (key, thing))
+        })
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0..).zip(&self.places).filter_map(|(place, (turn, thing))| {

@@ -9,17 +9,22 @@ use super::{
     wire::{ARP, Arp, Frame, ICMP, IPV4, IPV6, Packet, TCP, UDP},
 };
 
-/// Reads of one link before others have their turn.
+/// Reads of one link, and frames of it, before others have their turn.
 const TURNS: usize = 8;
+const FRAMES: usize = 512;
 
 impl Network {
     /// Takes what a member has sent.
     pub(super) fn read_link(&mut self, key: Key) {
+        let mut heard = 0;
         for _ in 0..TURNS {
             let Some(member) = self.members.get_mut(key) else { return };
             let read = member.link.read();
             let mut frames = Vec::new();
             let broken = loop {
+                if heard + frames.len() >= FRAMES {
+                    break false;
+                }
                 match member.link.next() {
                     Ok(Some(frame)) => frames.push(frame),
                     Ok(None) => break false,
@@ -27,6 +32,7 @@ impl Network {
                 }
             };
             let bytes = member.link.take_bytes();
+            heard += frames.len();
             for frame in frames {
                 self.hear(key, &bytes[frame]);
             }
@@ -35,6 +41,7 @@ impl Network {
             }
             match read {
                 _ if broken => return self.part(key),
+                _ if heard >= FRAMES => break,
                 Read::Some => {}
                 Read::Nothing => return,
                 Read::End => return self.part(key),

@@ -14,8 +14,9 @@ use rustix::{
 
 use super::{
     address, icmp,
-    names::{self, HostResolver, Question},
+    names::{self, Question},
     poll::Source,
+    quota,
     server::{Ends, Network},
     slab::Key,
     wire::{Datagram, Headers, Packet},
@@ -24,8 +25,12 @@ use super::{
 /// How long nothing is said before a conversation is over, once both have said something and before.
 const QUIET: Duration = Duration::from_secs(180);
 const UNANSWERED: Duration = Duration::from_secs(30);
-/// Conversations of one network at most; the one that was quiet for longest makes way.
-const MOST: usize = 2048;
+/// Conversations of one network at most.
+const MOST: usize = 4096;
+/// One that both have a part in and that was heard within this time is asked last to make way.
+const RECENT: Duration = Duration::from_secs(10);
+/// How many are asked at once.
+const ASKED: usize = 16;
 /// Datagrams taken from one socket before others have their turn.
 const TURNS: usize = 32;
 /// What a datagram may have at most.
@@ -126,7 +131,7 @@ impl Network {
         is_about_names: bool,
     ) -> Result<Key, Errno> {
         let to = if is_about_names {
-            HostResolver::now().servers.first().copied().ok_or(Errno::CONNREFUSED)?
+            self.resolver().servers.first().copied().ok_or(Errno::CONNREFUSED)?
         } else if address::reachable(ends.other.ip()) && ends.other.ip() != IpAddr::V4(self.gateway) {
             ends.other
         } else {
@@ -136,13 +141,19 @@ impl Network {
         // Not yet this one: it is about to be asked.
         let asked = is_about_names.then_some(Asked { ids: Vec::new(), server: 0 });
         let quote = packet.whole[..packet.whole.len().min(28)].to_vec();
-        Ok(self.admit(member, ends, Voice::Own(socket), quote, asked))
+        self.admit(member, ends, Voice::Own(socket), quote, asked).ok_or(Errno::MFILE)
     }
 
-    fn admit(&mut self, member: Key, ends: Ends, voice: Voice, quote: Vec<u8>, asked: Option<Asked>) -> Key {
-        if self.conversations.len() >= MOST {
-            let quietest = self.conversations.iter().min_by_key(|(_, one)| one.heard).map(|(key, _)| key);
-            quietest.into_iter().for_each(|key| self.end(key));
+    fn admit(
+        &mut self,
+        member: Key,
+        ends: Ends,
+        voice: Voice,
+        quote: Vec<u8>,
+        asked: Option<Asked>,
+    ) -> Option<Key> {
+        if !self.make_way(member) {
+            return None;
         }
         let heard = self.now;
         let key = self.conversations.insert(|_| Conversation {
@@ -155,27 +166,67 @@ impl Network {
             asked,
         });
         self.conversations_by_ends.insert(ends, key);
-        self.watch(key);
-        key
+        if let Some(Voice::Published(listener, peer)) = self.conversations.get(key).map(|one| &one.voice) {
+            self.conversations_by_peer.insert((*listener, *peer), key);
+        }
+        if let Some(member) = self.members.get_mut(member) {
+            member.conversations.push_back(key);
+        }
+        self.watch(key).then_some(key)
     }
 
-    fn watch(&mut self, key: Key) {
+    /// Whether a member may begin a conversation: one of its own makes way if it has its share.
+    fn make_way(&mut self, member: Key) -> bool {
+        let left = MOST.saturating_sub(self.conversations.len()).min(self.descriptors_left());
+        let (now, all) = (self.now, &self.conversations);
+        let Some(member) = self.members.get_mut(member) else { return false };
+        if member.conversations.len() >= left {
+            member.conversations.retain(|key| all.get(*key).is_some());
+        }
+        if quota::may_have_more(member.conversations.len(), left) {
+            return true;
+        }
+        // One after the other is asked, so that it costs little however many there are.
+        for _ in 0..ASKED {
+            let Some(key) = member.conversations.pop_front() else { return false };
+            let is_used =
+                |one: &Conversation| one.answered && now.saturating_duration_since(one.heard) < RECENT;
+            if all.get(key).is_some_and(is_used) {
+                member.conversations.push_back(key);
+            } else {
+                self.end(key);
+                return true;
+            }
+        }
+        match member.conversations.pop_front() {
+            Some(key) => self.end(key),
+            None => return false,
+        }
+        true
+    }
+
+    fn watch(&mut self, key: Key) -> bool {
         if let Some(Conversation { voice: Voice::Own(socket), .. }) = self.conversations.get(key)
             && self.poll.add(Source::Conversation(key), socket).is_err()
         {
             self.end(key);
+            return false;
         }
+        true
     }
 
     fn end(&mut self, key: Key) {
         if let Some(conversation) = self.conversations.remove(key) {
             self.conversations_by_ends.remove(&conversation.ends);
+            if let Voice::Published(listener, peer) = conversation.voice {
+                self.conversations_by_peer.remove(&(listener, peer));
+            }
         }
     }
 
     /// Asks the next of the host's name servers, if there is one.
     fn ask_next(&mut self, key: Key) {
-        let servers = HostResolver::now().servers;
+        let servers = self.resolver().servers.clone();
         let Some(conversation) = self.conversations.get_mut(key) else { return };
         let Some(asked) = conversation.asked.as_mut().filter(|_| servers.len() > 1) else { return };
         asked.server = (asked.server + 1) % servers.len();
@@ -195,7 +246,7 @@ impl Network {
             self.members.iter().filter(|(_, one)| called(one)).map(|(_, one)| one.address).collect();
         let answer = if !addresses.is_empty() {
             question.answer(message, &addresses)
-        } else if HostResolver::now().servers.is_empty() {
+        } else if self.resolver().servers.is_empty() {
             question.failure(message)
         } else {
             return false;
@@ -209,20 +260,22 @@ impl Network {
         &mut self,
         listener: Key,
         member: Key,
-        ends: Ends,
+        inside: u16,
         peer: SocketAddr,
         payload: &[u8],
     ) {
-        let voice = Voice::Published(listener, peer);
-        let key = match self.conversations_by_ends.get(&ends) {
-            Some(key) => *key,
-            None => self.admit(member, ends, voice, Vec::new(), None),
-        };
+        let known = self.conversations_by_peer.get(&(listener, peer)).copied();
+        let key = known.or_else(|| {
+            let is_free = |ends: &Ends| !self.conversations_by_ends.contains_key(ends);
+            let ends = self.ends(member, inside, peer, is_free)?;
+            self.admit(member, ends, Voice::Published(listener, peer), Vec::new(), None)
+        });
         let now = self.now;
-        if let Some(conversation) = self.conversations.get_mut(key) {
+        if let Some(conversation) = key.and_then(|key| self.conversations.get_mut(key)) {
             conversation.heard = now;
-            // It has not to do with a socket that could tell.
-            conversation.answered |= matches!(conversation.voice, Voice::Published(..));
+            // There is no socket of its own that could tell.
+            conversation.answered = true;
+            let ends = conversation.ends;
             self.tell(member, ends, payload);
         }
     }
@@ -284,6 +337,10 @@ impl Network {
         let over: Vec<Key> =
             self.conversations.iter().filter(|(_, one)| quiet(one)).map(|(key, _)| key).collect();
         over.into_iter().for_each(|key| self.end(key));
+        let all = &self.conversations;
+        self.members.iter_mut().for_each(|(_, member)| {
+            member.conversations.retain(|key| all.get(*key).is_some());
+        });
     }
 
     /// A member is gone.

@@ -16,11 +16,12 @@ use rustix::{
 
 use super::{
     HEADER, TCP,
-    flow::{BUFFER, Flow, Heard, Out},
+    flow::{Flow, Heard, Out},
 };
 use crate::network::{
     MTU,
     link::Link,
+    quota::Usage,
     server::Ends,
     slab::{Key, Slab},
     wire::{Flags, Headers, Mac, Segment},
@@ -45,6 +46,8 @@ pub struct Connection {
     pub waits: bool,
     /// The earliest of its deadlines that is waited for.
     pub timer: Option<Instant>,
+    /// What it was counted to have.
+    pub counted: Usage,
     /// The packet by which the guest called, until somebody has answered.
     pub quote: Option<Vec<u8>>,
     readable: bool,
@@ -79,6 +82,7 @@ impl Connection {
             dirty: true,
             waits: false,
             timer: None,
+            counted: Usage::default(),
             readable: quote.is_none(),
             writable: quote.is_none(),
             quote,
@@ -109,6 +113,11 @@ impl Connection {
             }
         };
         self.flow.hear(segment, now, &mut take) != Heard::Reset
+    }
+
+    /// What it has of what there is for all.
+    pub fn usage(&self) -> Usage {
+        Usage { flows: 1, half_open: usize::from(!self.flow.is_open()), bytes: self.flow.memory() }
     }
 
     /// Takes note of what epoll says.
@@ -183,7 +192,7 @@ impl Connection {
     }
 
     fn may_fetch(&mut self) -> bool {
-        self.readable && !self.ended && self.flow.is_open() && self.flow.output().len() < BUFFER
+        self.readable && !self.ended && self.flow.is_open() && self.flow.wants_output()
     }
 
     /// From the host.
@@ -191,7 +200,8 @@ impl Connection {
         if !self.may_fetch() {
             return Ok(());
         }
-        match self.flow.output().receive(self.socket.as_fd(), BUFFER).map_err(errno) {
+        let most = self.flow.most_output();
+        match self.flow.output().receive(self.socket.as_fd(), most).map_err(errno) {
             Ok(0) => {
                 self.ended = true;
                 self.flow.finish();
@@ -243,19 +253,30 @@ pub struct Flows {
     pub by_ends: HashMap<Ends, Key>,
     /// Deadlines; one that is not its connection's any more counts for nothing.
     pub timers: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// Most that there may be.
-    most: usize,
 }
 
 impl Flows {
-    /// None yet, and at most so many.
-    pub fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// Whether there may be no more.
-    pub fn is_full(&self) -> bool {
-        self.all.len() >= self.most
+    /// Has a connection's deadline waited for.
+    pub fn arm(&mut self, key: Key) {
+        let Some(connection) = self.all.get_mut(key) else { return };
+        if let Some(deadline) = connection.flow.deadline()
+            && connection.timer.is_none_or(|timer| deadline < timer)
+        {
+            connection.timer = Some(deadline);
+            self.timers.push(Reverse((deadline, key)));
+        }
+        if self.timers.len() > 4 * self.all.len() + 1024 {
+            // Most are of connections that are over, or have another.
+            let all = &self.all;
+            self.timers.retain(|Reverse((deadline, key))| {
+                all.get(*key).is_some_and(|connection| connection.timer == Some(*deadline))
+            });
+        }
     }
 
     /// Adds one.

@@ -17,7 +17,7 @@ const WINDOW: usize = 512 << 10;
 /// Windows are told shifted by this.
 const SCALE: u8 = 7;
 /// Bytes of the host's that wait for the guest's acknowledgement at most.
-pub const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 1 << 20;
 /// What a segment may carry if the guest does not say (RFC 9293, 3.7.1).
 const DEFAULT_MOST: u16 = 536;
 /// How long nothing is heard before something is sent again, the first time and at most.
@@ -93,6 +93,8 @@ pub struct Flow {
     told: u32,
     input: Ring,
     guest_finished: bool,
+    /// Bytes that may wait each way, if that is less than there is room for otherwise.
+    allowance: usize,
     acknowledge: bool,
     deadline: Option<Instant>,
     tries: u32,
@@ -131,6 +133,7 @@ impl Flow {
             told: 0,
             input: Ring::default(),
             guest_finished: false,
+            allowance: BUFFER,
             acknowledge: false,
             deadline: None,
             tries: 0,
@@ -162,7 +165,32 @@ impl Flow {
         self.phase == Phase::Open
     }
 
-    /// Where what comes from the host goes, as long as there is less than [`BUFFER`] of it.
+    /// Has no more than so many bytes wait each way. What waits already stays.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance = bytes;
+    }
+
+    /// Memory that what waits takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.output.capacity() + self.input.capacity()
+    }
+
+    /// Whether more of what comes from the host may wait, and how much there may be then.
+    pub fn wants_output(&self) -> bool {
+        self.output.len() < self.most_output()
+    }
+
+    /// See [`wants_output`](Self::wants_output).
+    pub fn most_output(&self) -> usize {
+        self.allowance.min(BUFFER)
+    }
+
+    /// Bytes of the guest's that may wait.
+    fn most_input(&self) -> usize {
+        self.allowance.min(WINDOW)
+    }
+
+    /// Where what comes from the host goes, as long as it is [wanted](Self::wants_output).
     pub fn output(&mut self) -> &mut Ring {
         &mut self.output
     }
@@ -320,14 +348,13 @@ impl Flow {
             return;
         }
         let new = &segment.payload[known..];
-        let room = WINDOW - self.input.len();
-        let kept = &new[..new.len().min(room)];
-        if !kept.is_empty() {
-            let taken = if self.input.is_empty() { take(kept).min(kept.len()) } else { 0 };
-            self.input.extend(&kept[taken..]);
-            self.expected = self.expected.wrapping_add(kept.len() as u32);
-        }
-        if kept.len() == new.len() && segment.flags.has(Flags::FIN) {
+        let taken = if self.input.is_empty() && !new.is_empty() { take(new).min(new.len()) } else { 0 };
+        let rest = &new[taken..];
+        let room = self.most_input().saturating_sub(self.input.len());
+        let kept = &rest[..rest.len().min(room)];
+        self.input.extend(kept);
+        self.expected = self.expected.wrapping_add((taken + kept.len()) as u32);
+        if kept.len() == rest.len() && segment.flags.has(Flags::FIN) {
             self.expected = self.expected.wrapping_add(1);
             self.guest_finished = true;
         }
@@ -356,6 +383,13 @@ impl Flow {
         self.tries <= TRIES
     }
 
+    /// Nothing could be sent, so that nothing can have been lost.
+    pub fn postpone(&mut self, now: Instant) {
+        if self.deadline.take().is_some() {
+            self.wait(now);
+        }
+    }
+
     fn wait(&mut self, now: Instant) {
         if self.deadline.is_none() {
             self.deadline = Some(now + (PATIENCE * (1 << self.tries.min(8))).min(MOST_PATIENCE));
@@ -374,7 +408,7 @@ impl Flow {
                     sequence: self.first,
                     acknowledged: self.expected,
                     flags: if self.phase == Phase::Calling { Flags::SYN } else { Flags::SYN.and(Flags::ACK) },
-                    window: u16::MAX,
+                    window: u16::try_from(self.most_input()).unwrap_or(u16::MAX),
                     scale: (self.scaled || self.phase == Phase::Calling).then_some(SCALE),
                     payload: (&[], &[]),
                 };
@@ -446,7 +480,7 @@ impl Flow {
     fn speak_acknowledgement(&mut self, send: &mut dyn FnMut(Out<'_>) -> bool) -> bool {
         let grown = self.expected.wrapping_add(self.room()).wrapping_sub(self.told);
         // More room is worth telling when it is much.
-        let worth = !self.guest_finished && grown < 1 << 31 && grown as usize >= WINDOW / 2;
+        let worth = !self.guest_finished && grown < 1 << 31 && grown as usize >= self.most_input() / 2;
         if !self.acknowledge && !worth {
             return true;
         }
@@ -468,7 +502,7 @@ impl Flow {
 
     /// Bytes that the guest may send.
     fn room(&self) -> u32 {
-        let room = (WINDOW - self.input.len()) as u32;
+        let room = self.most_input().saturating_sub(self.input.len()) as u32;
         if self.scaled { (room >> SCALE) << SCALE } else { room.min(u16::MAX.into()) }
     }
 

@@ -20,9 +20,9 @@ use rustix::{
 pub use self::connection::Flows;
 use self::connection::{Connection, Work};
 use super::{
-    address,
-    names::{self, HostResolver},
+    address, names,
     poll::Source,
+    quota::Verdict,
     server::{Ends, Network},
     slab::Key,
     wire::{Flags, Packet, Segment, TCP},
@@ -39,7 +39,10 @@ impl Network {
         let now = self.now;
         if let Some(&key) = self.flows.by_ends.get(&ends) {
             let Some(connection) = self.flows.get_mut(key) else { return };
-            if connection.hear(&segment, now) {
+            let well = connection.hear(&segment, now);
+            self.count(key);
+            let Some(connection) = self.flows.get_mut(key) else { return };
+            if well {
                 if !std::mem::replace(&mut connection.dirty, true) {
                     self.dirty.push(key);
                 }
@@ -53,7 +56,8 @@ impl Network {
         }
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
             match self.call_host(member, ends, &segment, packet) {
-                Ok(()) => return,
+                // As if it had been lost: the guest calls again.
+                Ok(()) | Err(Errno::AGAIN) => return,
                 Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM) => {
                     return self.say_unreachable(member, packet, super::icmp::HOST);
                 }
@@ -73,15 +77,17 @@ impl Network {
     ) -> Result<(), Errno> {
         let to = if ends.other.ip() == IpAddr::V4(self.gateway) {
             // The gateway has nothing but names.
-            let server = HostResolver::now().servers.first().copied();
+            let server = self.resolver().servers.first().copied();
             server.filter(|_| ends.other.port() == names::PORT).ok_or(Errno::CONNREFUSED)?
         } else if address::reachable(ends.other.ip()) {
             ends.other
         } else {
             return Err(Errno::CONNREFUSED);
         };
-        if self.flows.is_full() {
-            return Err(Errno::MFILE);
+        match self.may_have_flow(member) {
+            Verdict::Yes => {}
+            Verdict::Later => return Err(Errno::AGAIN),
+            Verdict::No => return Err(Errno::MFILE),
         }
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -99,9 +105,6 @@ impl Network {
 
     /// Calls a guest for somebody who has connected to one of its ports.
     pub(super) fn call_guest(&mut self, member: Key, ends: Ends, socket: OwnedFd) {
-        if self.flows.is_full() || self.flows.by_ends.contains_key(&ends) {
-            return;
-        }
         let flow = flow::Flow::calling(self.number());
         self.admit_flow(Connection::new(member, ends, socket, flow, None));
     }
@@ -110,6 +113,7 @@ impl Network {
         // Whoever writes here has written as much as is to be sent.
         let _ = sockopt::set_tcp_nodelay(&connection.socket, true);
         let key = self.flows.insert(connection);
+        self.count(key);
         let Some(connection) = self.flows.get(key) else { return };
         if self.poll.add_changes(Source::Flow(key), &connection.socket).is_err() {
             return self.drop_flow(key, true);
@@ -138,6 +142,7 @@ impl Network {
     pub(super) fn work_flows(&mut self) {
         for key in std::mem::take(&mut self.dirty) {
             self.work_flow(key);
+            self.count(key);
         }
     }
 
@@ -149,7 +154,16 @@ impl Network {
         match connection.work(now, &mut member.link, (ethernet, member.mac)) {
             Work::Done => {}
             Work::NoRoom if std::mem::replace(&mut connection.waits, true) => {}
-            Work::NoRoom => member.link.waiting.push(key),
+            Work::NoRoom => {
+                let (waiting, flows) = (&mut member.link.waiting, member.usage.flows);
+                waiting.push(key);
+                if waiting.len() > 2 * flows + 64 {
+                    // Some are over by now.
+                    let mut gone = std::mem::take(waiting);
+                    gone.retain(|key| self.flows.get(*key).is_some());
+                    *waiting = gone;
+                }
+            }
             Work::Over => return self.drop_flow(key, false),
             Work::Broken(error) => {
                 let (member, ends, numbers) =
@@ -166,12 +180,7 @@ impl Network {
                 return self.drop_flow(key, true);
             }
         }
-        if let Some(deadline) = connection.flow.deadline()
-            && connection.timer.is_none_or(|timer| deadline < timer)
-        {
-            connection.timer = Some(deadline);
-            self.flows.timers.push(std::cmp::Reverse((deadline, key)));
-        }
+        self.flows.arm(key);
     }
 
     /// Acts on deadlines that are over.
@@ -186,7 +195,11 @@ impl Network {
                 continue;
             };
             connection.timer = None;
-            if connection.flow.expire(now) {
+            if connection.waits {
+                // What was not sent cannot have been lost.
+                connection.flow.postpone(now);
+                self.flows.arm(key);
+            } else if connection.flow.expire(now) {
                 self.dirty.push(key);
             } else {
                 let (member, ends, numbers) =
@@ -204,9 +217,9 @@ impl Network {
 
     /// Parts with a connection; the host's side is `reset` where it is not to be taken for complete.
     fn drop_flow(&mut self, key: Key, reset: bool) {
-        if let Some(connection) = self.flows.remove(key)
-            && reset
-        {
+        let Some(connection) = self.flows.remove(key) else { return };
+        self.give_back(connection.member, connection.counted);
+        if reset {
             let _ = sockopt::set_socket_linger(&connection.socket, Some(std::time::Duration::ZERO));
         }
     }

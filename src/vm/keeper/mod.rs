@@ -339,13 +339,14 @@ impl Keeper {
     fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.deadline.map(|(at, _)| at);
         let escalation = self.escalation.map(|(at, _)| at);
-        deadline.into_iter().chain(escalation).min()
+        deadline.into_iter().chain(escalation).chain(self.network.deadline()).min()
     }
 
     /// Acts on time limits that are over, and on what became complete.
     fn tick(&mut self) {
         self.start_exec();
         self.settle_execs();
+        self.look_for_network();
         // Whoever does not read what another process prints does not keep the container from its end.
         let blocked = self.streams.are_blocked();
         match self.deadline {

@@ -1,10 +1,20 @@
 //! The keeper's part in its VM's network: it brings the VM in when it starts, beside everything else, and has the container wait for what it
-//! is given there.
+//! is given there. If the network's process is lost it brings the VM in again, as it was.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
 
 use super::{Ending, Keeper, Stage};
-use crate::{network::client::Membership, vmm::control::KeeperMessage as ToVmm};
+use crate::{
+    network::{client::Membership, control::Join},
+    vmm::control::KeeperMessage as ToVmm,
+};
+
+/// How long it waits before it tries to bring the VM in again, the first time and at most.
+const PATIENCE: Duration = Duration::from_millis(100);
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a VM is with its network.
 #[derive(Debug, Default)]
@@ -14,12 +24,25 @@ pub struct Network {
     joined: bool,
     /// Everything else is ready for the start.
     awaited: bool,
+    /// The network was lost.
+    lost: Option<Lost>,
+}
+
+/// A network that the VM is to be in again.
+#[derive(Debug)]
+struct Lost {
+    /// What it is called, and what the VM had there.
+    network: String,
+    join: Join,
+    /// When that is tried next.
+    at: Option<Instant>,
+    patience: Duration,
 }
 
 impl Network {
     /// A VM that is about to be in a network, or in none.
     pub fn new(membership: Option<Membership>) -> Self {
-        Self { joined: membership.is_none(), awaited: false, membership }
+        Self { joined: membership.is_none(), awaited: false, membership, lost: None }
     }
 
     /// The connection to the network.
@@ -31,6 +54,19 @@ impl Network {
     pub fn is_ready(&mut self) -> bool {
         self.awaited = !self.joined;
         self.joined
+    }
+
+    /// When the network is to be looked for again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.lost.as_ref()?.at
+    }
+}
+
+impl Lost {
+    /// It is tried again after a time, which gets longer.
+    fn wait(&mut self) {
+        self.at = Some(Instant::now() + self.patience);
+        self.patience = (2 * self.patience).min(MOST_PATIENCE);
     }
 }
 
@@ -50,14 +86,24 @@ impl Keeper {
         match membership.answer() {
             Ok(None) => {}
             Ok(Some(lease)) => {
-                self.network.joined = true;
+                let (network, join) = membership.to_have_again(&lease);
+                self.network.lost = Some(Lost { network, join, at: None, patience: PATIENCE });
+                if std::mem::replace(&mut self.network.joined, true) {
+                    // As before: the guest finds its link up again.
+                    return self.connect_network();
+                }
                 self.record.joined(&lease, &mut self.task);
                 if std::mem::take(&mut self.network.awaited) {
                     self.start();
                 }
             }
-            // The guest finds its card without a link.
-            Err(_) if self.network.joined => self.network.membership = None,
+            // The guest finds its card without a link until then.
+            Err(_) if self.network.joined => {
+                self.network.membership = None;
+                if let Some(lost) = &mut self.network.lost {
+                    lost.wait();
+                }
+            }
             Err(message) => {
                 self.network.membership = None;
                 if self.stage < Stage::Running {
@@ -66,6 +112,26 @@ impl Keeper {
                     self.end_vm();
                 }
             }
+        }
+    }
+
+    /// Brings the VM into a network that was lost, if it is time for that.
+    pub(super) fn look_for_network(&mut self) {
+        let Some(lost) = &mut self.network.lost else { return };
+        if lost.at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        if self.stage >= Stage::Ending {
+            lost.at = None;
+            return;
+        }
+        // What is in its way may end: another VM that has one of the ports meanwhile.
+        match Membership::ask(&lost.network, lost.join.clone()) {
+            Ok(membership) => {
+                lost.at = None;
+                self.network.membership = Some(membership);
+            }
+            Err(_) => lost.wait(),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! How fast a network's process is.
+
+pub mod guest;
