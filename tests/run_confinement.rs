@@ -206,3 +206,52 @@ fn no_other_thread_of_a_vmm_opens_anything() {
         home.nothing_is_left("a VMM that was killed");
     }
 }
+
+/// Has a program and its children be refused copies of mounts, as where AppArmor lets namespaces be made and nothing be done in them.
+fn without_mounts(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    const OPEN_TREE: u32 = libc::SYS_open_tree as u32;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EACCES as u32;
+    let instruction = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let program = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, OPEN_TREE),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, refuse),
+    ];
+    // SAFETY: two calls that change the child only, with a program that lives as long.
+    unsafe {
+        command.pre_exec(move || {
+            let filter =
+                libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut().cast() };
+            let set = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0;
+            if set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+}
+
+#[test]
+fn where_namespaces_are_of_no_use_landlock_stands_alone() {
+    let test = "where_namespaces_are_of_no_use_landlock_stands_alone";
+    let Some(home) = Home::with_busybox(test) else { return };
+    let mut doctor = home.hull(&["doctor"]);
+    without_mounts(&mut doctor);
+    let found = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    let found = found.lines().find(|line| line.contains("shared folders")).expect("a finding").to_owned();
+    if !found.contains("landlock alone") {
+        return skip(test, &format!("without namespaces: {found}"));
+    }
+    assert!(found.contains("Permission denied"), "{found}");
+    let shared = home.folder.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "for everybody").unwrap();
+    let volume = format!("{}:/x", shared.display());
+    let script = "cat /x/file; echo mine > /x/new; chmod 0 /x/new; cat /x/new";
+    let mut run = home.hull(&["run", "--rm", "-v", &volume, "busybox", "sh", "-c", script]);
+    without_mounts(&mut run);
+    let output = run.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "for everybodymine\n", "{errors}");
+    home.nothing_is_left("a share without namespaces");
+}

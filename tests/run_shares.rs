@@ -135,3 +135,24 @@ fn owners_in_the_guest_are_kept() {
     assert_eq!(printed, "1000 1001\n");
     home.nothing_is_left("owners");
 }
+
+#[test]
+fn what_has_no_permissions_is_read_and_never_has_others() {
+    let Some(home) = Home::with_busybox("what_has_no_permissions_is_read_and_never_has_others") else {
+        return;
+    };
+    let shared = folder(&home, "shared");
+    let file = shared.join("file");
+    fs::write(&file, "closed\n").unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    let about = |path: &PathBuf| {
+        let about = fs::metadata(path).unwrap();
+        (about.ctime(), about.ctime_nsec(), about.mode() & 0o7777)
+    };
+    let before = about(&file);
+    let printed = home.ok(&["run", "--rm", "-v", &bind(&shared, "/x"), "busybox", "cat", "/x/file"]);
+    assert_eq!(printed, "closed\n");
+    // A change of its mode, were it for a moment, would show.
+    assert_eq!(about(&file), before);
+    home.nothing_is_left("a file without permissions");
+}

@@ -75,3 +75,31 @@ fn a_volume_in_use_stays() {
     assert!(home.fails(125, &["run", "-v", "a/b:/x", "busybox"]).contains("includes invalid characters"));
     home.nothing_is_left("volumes in use");
 }
+
+#[test]
+fn containers_that_start_at_once_with_one_new_volume_each_find_it_whole() {
+    let Some(home) =
+        Home::with_busybox("containers_that_start_at_once_with_one_new_volume_each_find_it_whole")
+    else {
+        return;
+    };
+    let count = "find /etc | wc -l; cat /etc/group | wc -c";
+    let expected = home.ok(&["run", "--rm", "busybox", "sh", "-c", count]);
+    let start = |_| home.hull(&["run", "--rm", "-v", "new:/etc", "busybox", "sh", "-c", count]);
+    let started = (0..3).map(start).map(|mut it| it.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    for child in started.collect::<Vec<_>>() {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+    // One whose filling was cut short is filled anew.
+    home.await_quiet();
+    let data = home.folder.path().join("data/hull/volumes/new/_data");
+    for entry in std::fs::read_dir(&data).unwrap().skip(2) {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    std::fs::write(data.join(".hull-filling"), "").unwrap();
+    assert_eq!(home.ok(&["run", "--rm", "-v", "new:/etc", "busybox", "sh", "-c", count]), expected);
+    assert!(!data.join(".hull-filling").exists());
+    home.ok(&["volume", "rm", "new"]);
+    home.nothing_is_left("a volume that several wanted to fill");
+}

@@ -10,7 +10,7 @@ fn the_doctor_has_a_line_for_each_thing_and_a_remedy_for_each_trouble() {
     let told = home.run(&["doctor"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     for thing in
-        ["virtualization", "/dev/kvm", "guest kernel", "guest rootfs", "free memory", "user namespaces"]
+        ["virtualization", "/dev/kvm", "guest kernel", "guest rootfs", "free memory", "shared folders"]
     {
         assert!(told.lines().any(|line| line.contains(thing)), "{thing}: {told}");
     }

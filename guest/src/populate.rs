@@ -3,7 +3,7 @@
 //! Done by the agent before the container starts: nobody else sees either side. A link in the image is copied, and none is followed on
 //! the way to what is copied but inside the root.
 
-use hull_protocol::{Mount, SHARE, SHARE_TAG};
+use hull_protocol::{FILLING, Mount, SHARE, SHARE_TAG};
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
     fs::{
@@ -23,7 +23,7 @@ const PIECE: usize = 64 << 10;
 /// Deepest directory that is copied: a descriptor or two are open for each above it.
 const DEEPEST: usize = 200;
 
-/// Gives each of these mounts that is an empty volume what is in its place below `root`.
+/// Gives each of these mounts that is a new volume what is in its place below `root`.
 ///
 /// # Errors
 /// When the share cannot be mounted or the volume not be written.
@@ -46,15 +46,14 @@ pub fn populate(mounts: &[Mount], root: BorrowedFd<'_>) -> Result<(), Failure> {
 fn one(mount: &Mount, root: BorrowedFd<'_>) -> io::Result<()> {
     const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let volume = fs::openat(CWD, format!("{PLACE}/{}", mount.source), DIRECTORY, Mode::empty())?;
-    if names(&volume)?.next().is_some() {
-        return Ok(());
-    }
     match fs::openat2(root, &*mount.destination, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT) {
-        Ok(image) => directory(&image, &volume, 0),
+        Ok(image) => directory(&image, &volume, 0)?,
         // The image has nothing there.
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => Err(error),
+        Err(Errno::NOENT | Errno::NOTDIR) => {}
+        Err(error) => return Err(error),
     }
+    // From here on it is whole.
+    fs::unlinkat(&volume, FILLING, AtFlags::empty())
 }
 
 /// What is in a directory.
@@ -71,6 +70,9 @@ fn directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
     }
     for name in names(from)? {
         let name = &*name;
+        if depth == 0 && name.to_bytes() == FILLING.as_bytes() {
+            continue;
+        }
         let about = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(about.st_mode) {
             FileType::Directory => {

@@ -75,12 +75,16 @@ pub struct Mount {
     pub options: Vec<String>,
     /// It is a file and not a directory.
     pub file: bool,
-    /// If it is an empty directory, it first gets what the container's root has in its place.
+    /// It is a directory with nothing in it but [`FILLING`], and first gets what the container's root has in its place; then that
+    /// goes.
     pub populate: bool,
 }
 
 /// The [`Mount::kind`] of what the host shares; its source is the name of a root of the guest's file share.
 pub const SHARE: &str = "share";
+
+/// A file of the host's in a volume that is not filled, or not whole.
+pub const FILLING: &str = ".hull-filling";
 
 /// A small file the host provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +185,19 @@ pub struct Process {
     pub init: bool,
     /// `oom_score_adj`, -1000 to 1000; 0 leaves it as it is.
     pub oom_score_adj: i16,
+    /// Run the guest's own tool, with these `args`, and no program of the container's.
+    pub tool: Option<Tool>,
+}
+
+/// Where the guest's tool for the files of containers (`hull-tool`) runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tool {
+    /// In the container's namespaces: it sees what the container's processes see.
+    Inside,
+    /// In the guest's own, outside of any container: it is told the container's cgroup, its writable layer (`-` without one), and the
+    /// layers below that, the topmost first, behind its arguments.
+    Beside,
 }
 
 /// Size of a terminal in characters.

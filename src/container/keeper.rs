@@ -16,7 +16,7 @@ use super::{
     checkpoint::{self, Checkpoint},
     disk,
     machine::{Machine, Parts, machine},
-    mount::{self, Opened},
+    mount::{self, Filling, Opened},
     networking::{self, Joined},
     pool::Pools,
     process, signal,
@@ -234,6 +234,8 @@ struct Recorder {
     original: OnceCell<(Description, Option<Lease>)>,
     /// The container had no data disk before.
     made_disk: Cell<bool>,
+    /// Volumes that the container fills before it runs.
+    filling: OnceCell<Filling>,
     /// Held until the record is complete.
     _lock: Lock,
 }
@@ -256,6 +258,7 @@ impl Recorder {
             before,
             original: OnceCell::new(),
             made_disk: Cell::new(false),
+            filling: OnceCell::new(),
             _lock: lock,
         })
     }
@@ -313,7 +316,9 @@ impl Recorder {
         let Start { size, data_disk, snapshot, template, origin } =
             self.start(template, checkpoint, &image)?;
         let (mut roots, mut shared) = (Vec::new(), Vec::new());
-        for Opened { place, policy, mount } in mount::open(&self.description.mounts)? {
+        let (opened, filling) = mount::open(&self.description.mounts)?;
+        let _ = self.filling.set(filling);
+        for Opened { place, policy, mount } in opened {
             roots.push((place, policy));
             shared.push(mount);
         }
@@ -415,6 +420,7 @@ impl Record for Recorder {
     }
 
     fn started(&mut self) {
+        drop(self.filling.take());
         // Only now is what the container had before of no more use.
         let _ = std::fs::rename(self.folder.file(NEXT_DISK), self.folder.file(DISK));
         if let Some(template) = self.template.take() {

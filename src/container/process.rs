@@ -142,6 +142,7 @@ pub fn process(description: &Description) -> Result<Process> {
         rlimits: limits::rlimits(&host_config.ulimits)?,
         init: host_config.init,
         oom_score_adj: 0,
+        tool: None,
     })
 }
 

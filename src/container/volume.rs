@@ -265,7 +265,7 @@ fn users(name: &str, store: &Store) -> Result<Vec<String>> {
 }
 
 /// Removes a folder and what is in it, also where a container left folders that their owner may not change.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove_tree(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}

@@ -7,6 +7,7 @@ use hull_arch::quirks::Quirks;
 use super::Finding;
 use crate::assets::Assets;
 use crate::config::Size;
+use crate::vmm::{confinement::has_landlock, namespaces};
 
 /// Memory below which the first container already may not fit.
 const LITTLE_MEMORY: Size = Size::mib(768);
@@ -115,27 +116,29 @@ pub fn available_memory() -> Option<Size> {
     Some(Size(kib << 10))
 }
 
-/// User namespaces, which confine a VMM beyond seccomp. Containers start without.
-pub fn user_namespaces() -> Finding {
-    const SUBJECT: &str = "user namespaces";
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let forbidden = number("/proc/sys/user/max_user_namespaces") == Some(0)
-        || number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0)
-        || number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1);
-    if !Path::new("/proc/self/ns/user").exists() {
-        Finding::warning(
+/// What confines a VM that sees folders of the host, beyond seccomp: namespaces and landlock. Containers without such folders start
+/// without.
+pub fn confinement() -> Finding {
+    const SUBJECT: &str = "shared folders";
+    let remedy = "an ordinary user needs user namespaces for them: look at `sysctl -a | grep userns`; where AppArmor keeps them from \
+                  programs without a profile (Ubuntu 24.04), give hull one with `userns,` in it, or set \
+                  kernel.apparmor_restrict_unprivileged_userns=0";
+    let refused = namespaces::refused().unwrap_or_else(|error| Some(error.to_string()));
+    match (refused, has_landlock()) {
+        (None, true) => Finding::good(SUBJECT, "confined by namespaces and landlock"),
+        (None, false) => Finding::warning(
             SUBJECT,
-            "not in this kernel",
-            "hull works without; images are made without them too",
-        )
-    } else if forbidden {
-        Finding::warning(
+            "confined by namespaces; this kernel has no landlock",
+            "boot it with `lsm=landlock,…`, or use a kernel of 5.13 or newer",
+        ),
+        (Some(reason), true) => {
+            Finding::warning(SUBJECT, format!("confined by landlock alone; no namespaces: {reason}"), remedy)
+        }
+        (Some(reason), false) => Finding::warning(
             SUBJECT,
-            "not for ordinary users",
-            "hull works without; to allow them look at `sysctl -a | grep userns`",
-        )
-    } else {
-        Finding::good(SUBJECT, "available")
+            format!("none: this kernel has no landlock, and no namespaces: {reason}"),
+            remedy,
+        ),
     }
 }
 

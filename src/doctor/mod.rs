@@ -49,7 +49,7 @@ pub fn examine() -> Vec<Finding> {
     findings.push(checks::kvm());
     findings.extend(checks::assets());
     findings.push(checks::memory());
-    findings.push(checks::user_namespaces());
+    findings.push(checks::confinement());
     findings.push(checks::storage());
     findings
 }

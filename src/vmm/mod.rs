@@ -13,7 +13,7 @@
 mod backing;
 pub mod channel;
 pub mod config;
-mod confinement;
+pub mod confinement;
 pub mod control;
 mod descriptors;
 mod devices;
@@ -23,6 +23,7 @@ mod freezer;
 mod generation;
 mod growth;
 mod machine;
+pub mod namespaces;
 pub mod page_map;
 mod parking;
 mod profile;

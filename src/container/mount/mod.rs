@@ -4,6 +4,7 @@
 //!  -v, --mount ──parse──► MountPoint, kept with the container ──open──► a root of the VM's share ──agent──► its place
 //! ```
 
+mod fill;
 mod open;
 mod parse;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use hull_devices::fs::{Freshness, Owners, Policy};
 use serde::{Deserialize, Serialize};
 
+pub use fill::Filling;
 pub use open::{Opened, open};
 pub use parse::{Asked, checked_name, declared, mount, volume};
 

@@ -9,6 +9,7 @@ use hull_devices::fs::Policy;
 use hull_protocol::{Mount, SHARE};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statx};
 
+use super::fill::Filling;
 use super::{MountKind, MountPoint};
 use crate::container::error::{Error, Result};
 
@@ -23,15 +24,18 @@ pub struct Opened {
     pub mount: Mount,
 }
 
-/// Opens the mounts of a container, in their order: the root with index `0` of the share is the first.
+/// Opens the mounts of a container, in their order: the root with index `0` of the share is the first. With them comes what is to be held
+/// until the container runs.
 ///
 /// # Errors
 /// When one is not there, not readable, or nothing that can be shared; the message is Docker's where it has one.
-pub fn open(mounts: &[MountPoint]) -> Result<Vec<Opened>> {
-    mounts.iter().enumerate().map(|(index, mount)| open_one(index, mount)).collect()
+pub fn open(mounts: &[MountPoint]) -> Result<(Vec<Opened>, Filling)> {
+    let filling = Filling::begin(mounts)?;
+    let opened = mounts.iter().enumerate().map(|(index, mount)| open_one(index, mount, &filling));
+    Ok((opened.collect::<Result<_>>()?, filling))
 }
 
-fn open_one(index: usize, mount: &MountPoint) -> Result<Opened> {
+fn open_one(index: usize, mount: &MountPoint, filling: &Filling) -> Result<Opened> {
     let path = &mount.source;
     let shown = path.display();
     let open = || openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
@@ -92,7 +96,7 @@ fn open_one(index: usize, mount: &MountPoint) -> Result<Opened> {
             destination: mount.destination.clone(),
             options,
             file: is_file,
-            populate: mount.populate && mount.writable,
+            populate: filling.contains(&mount.destination),
         },
     })
 }

@@ -8,6 +8,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::super::wire::{Answer, ROOT_ID};
 use super::look::place_of;
@@ -25,8 +26,9 @@ impl Share {
         let name = request.arguments.name()?;
         let directory = self.changeable(request.header.node)?;
         let owner = self.new_owner(request, &directory, FileType::Directory.as_raw_mode() | mode)?;
+        let begun = now();
         self.within(&directory, || mkdirat(&*directory.place, name, Mode::from_raw_mode(mode & 0o1777)))?;
-        self.finish(request, &directory, name, owner, AtFlags::REMOVEDIR)
+        self.finish(request, &directory, name, owner, begun)
     }
 
     /// What is no file in the guest is an empty file here, with a note beside it of what it is.
@@ -44,8 +46,11 @@ impl Share {
         let owner = self.new_owner(request, &directory, kind.as_raw_mode() | mode & 0o7777)?;
         let owner = Ownership { rdev: if has_number { rdev } else { 0 }, ..owner };
         let file = self.make_file(&directory, name, OFlags::WRONLY, mode)?;
-        drop(file);
-        self.finish(request, &directory, name, owner, AtFlags::empty())
+        let admitted = self.admit_new(request, &directory, name, place_of(&file)?, owner);
+        let entry = admitted.inspect_err(|_| {
+            let _ = self.within(&directory, || unlinkat(&*directory.place, name, AtFlags::empty()));
+        })?;
+        Ok(Answer::default().entry(&entry))
     }
 
     pub(super) fn make_link(&self, request: &mut Request<'_>) -> Result<Answer> {
@@ -53,20 +58,32 @@ impl Share {
         let target = request.arguments.string()?;
         let directory = self.changeable(request.header.node)?;
         let owner = self.new_owner(request, &directory, FileType::Symlink.as_raw_mode() | 0o777)?;
+        let begun = now();
         self.within(&directory, || symlinkat(target, &*directory.place, name))?;
-        self.finish(request, &directory, name, owner, AtFlags::empty())
+        self.finish(request, &directory, name, owner, begun)
     }
 
-    /// Tells the guest of what was made under a name; takes it away again if it cannot be the owner's.
-    fn finish(
+    /// Tells the guest of the directory or link that was made under a name; takes it away again if it cannot be the owner's.
+    ///
+    /// The kernel gives no descriptor of these, so somebody on the host may have put something else there meanwhile. That is not
+    /// given to anybody: what is, was made since `begun`, is of that kind and belongs to whoever makes things here.
+    pub(super) fn finish(
         &self,
         request: &Request<'_>,
         directory: &Found,
         name: &[u8],
         owner: Ownership,
-        kind: AtFlags,
+        begun: (i64, u32),
     ) -> Result<Answer> {
         let place = self.open_entry(directory, name)?;
+        let about = status(&place)?;
+        let made = FileType::from_raw_mode(owner.mode);
+        let older = super::node::born(&about).is_some_and(|born| born < begun);
+        let linked = made != FileType::Directory && about.stx_nlink != 1;
+        if super::node::kind(&about) != made || about.stx_uid != self.user.0 || older || linked {
+            return Err(Errno::STALE);
+        }
+        let kind = if made == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let admitted = self.admit_new(request, directory, name, place, owner);
         match admitted {
             Ok(entry) => Ok(Answer::default().entry(&entry)),
@@ -228,4 +245,10 @@ impl Share {
     fn within<T>(&self, directory: &Found, act: impl FnMut() -> Result<T>) -> Result<T> {
         self.in_spite_of_permissions(&directory.place, directory.root, act)
     }
+}
+
+/// The time that files made from now on have at least.
+pub(super) fn now() -> (i64, u32) {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    (now.tv_sec, now.tv_nsec as u32)
 }

@@ -65,6 +65,10 @@ impl Share {
             return Err(Errno::INVAL);
         }
         let _ = data.split_off(size as usize);
+        if write_flags & WRITE_DROP_SET_ID != 0 {
+            // Before: what is new is never run with rights that were given to the old.
+            self.drop_set_id(&self.changeable(request.header.node)?)?;
+        }
         // The host may have appended too: its end counts, not what the guest thinks is the end. But not for pages of a mapping.
         let appends =
             OFlags::from_bits_retain(flags).contains(OFlags::APPEND) && write_flags & WRITE_CACHE == 0;
@@ -83,9 +87,6 @@ impl Share {
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
-        }
-        if write_flags & WRITE_DROP_SET_ID != 0 {
-            self.drop_set_id(&self.changeable(request.header.node)?)?;
         }
         Ok(Answer::default().u32(done).u32(0))
     }
@@ -127,6 +128,7 @@ impl Share {
         if !known.contains(mode) {
             return Err(Errno::OPNOTSUPP);
         }
+        self.drop_set_id(&self.changeable(request.header.node)?)?;
         fallocate(&handle.file, mode, offset, length)?;
         Ok(Answer::default())
     }
@@ -156,6 +158,8 @@ impl Share {
         if flags != 0 || target.kind != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
+        // The guest does not say who asks, as it does of a write.
+        self.drop_set_id(&target)?;
         let length = length.min(MAX_COPY) as usize;
         let count =
             copy_file_range(&from.file, Some(&mut from_offset), &to.file, Some(&mut to_offset), length)?;

@@ -3,9 +3,10 @@
 //! The guest names a place in a listing by the number that the host gave the entry before it, so a listing can be gone on with
 //! at any time, and nothing of it is kept here but how far the last request came.
 
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
-use rustix::fs::{FileType, OFlags, RawDir, SeekFrom, seek};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, SeekFrom, StatxFlags, seek, statx};
 use rustix::io::Errno;
 
 use super::super::wire::{Answer, ROOT_ID};
@@ -74,13 +75,20 @@ impl Share {
             if answer.0.len() + length > size {
                 break;
             }
+            let mut kind = type_number(entry.file_type());
             if plus {
                 let is_link_up = matches!(name, b"." | b"..");
                 // What has gone meanwhile, or what the guest cannot know more of, is only named.
                 let found = if is_link_up { Err(Errno::NOENT) } else { self.enter(node, name) };
-                answer = answer.entry(&found.unwrap_or_default());
+                let found = found.unwrap_or_default();
+                if found.node != 0 {
+                    kind = found.attributes.mode >> 12;
+                }
+                answer = answer.entry(&found);
+            } else if entry.file_type() == FileType::RegularFile && may_stand_in(handle, entry.file_name()) {
+                kind = UNKNOWN;
             }
-            answer = answer.directory_entry(entry.ino(), next, type_number(entry.file_type()), name);
+            answer = answer.directory_entry(entry.ino(), next, kind, name);
             reached = next;
         }
         let all_taken = entries.is_buffer_empty();
@@ -106,6 +114,16 @@ impl Share {
         answer
     }
 }
+
+/// Whether a file may be something else in the guest, which an empty one can.
+fn may_stand_in(directory: &Handle, name: &CStr) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let status = statx(&directory.file, name, flags, StatxFlags::SIZE);
+    status.is_ok_and(|status| status.stx_size == 0)
+}
+
+/// The guest is to look (`DT_UNKNOWN`).
+const UNKNOWN: u32 = 0;
 
 /// A type as directories have it (`DT_*`).
 fn type_number(kind: FileType) -> u32 {

@@ -354,7 +354,8 @@ fn identity(root: usize, status: &Statx) -> Identity {
     Identity { root, mount: status.stx_mnt_id, device, ino: status.stx_ino }
 }
 
-fn born(status: &Statx) -> Option<(i64, u32)> {
+/// When a file was made, where the file system says.
+pub fn born(status: &Statx) -> Option<(i64, u32)> {
     let known = StatxFlags::from_bits_retain(status.stx_mask).contains(StatxFlags::BTIME);
     known.then_some((status.stx_btime.tv_sec, status.stx_btime.tv_nsec))
 }

@@ -69,16 +69,33 @@ impl Share {
             _ => false,
         };
         let stored = if may_have { self.read_stored(place, root) } else { None };
-        stored.map_or(host, |stored| {
-            let mode = host.mode & PERMISSIONS | stored.mode & SET_ID;
-            // Only what is an empty file here is something else there.
-            let kind = if host.mode & S_IFMT == FileType::RegularFile.as_raw_mode() {
-                stored.mode & S_IFMT
-            } else {
-                host.mode & S_IFMT
-            };
-            Ownership { mode: kind | mode, ..stored }
-        })
+        stored.and_then(|stored| self.believed(stored, host, root, status)).unwrap_or(host)
+    }
+
+    /// What is believed of a note. Who may write to a file on the host may write notes, too, so one is believed only as far as a share
+    /// could have made it so: on its own user's files, and what is something else is empty.
+    fn believed(&self, stored: Ownership, host: Ownership, root: usize, status: &Statx) -> Option<Ownership> {
+        let (here, there) =
+            (FileType::from_raw_mode(host.mode & S_IFMT), FileType::from_raw_mode(stored.mode & S_IFMT));
+        let is_device = matches!(there, FileType::CharacterDevice | FileType::BlockDevice);
+        let stands_in = is_device || matches!(there, FileType::Fifo | FileType::Socket);
+        if stands_in && (here != FileType::RegularFile || status.stx_size != 0) || !stands_in && here != there
+        {
+            return None;
+        }
+        let rdev = if is_device { stored.rdev } else { 0 };
+        let kind = stored.mode & S_IFMT;
+        match self.policy(root).owners {
+            // The host keeps everything else. Only root makes devices, so nobody else's file is one.
+            Owners::Same if stands_in && (!is_device || status.stx_uid == 0) => {
+                Some(Ownership { mode: kind | host.mode & 0o7777, rdev, ..host })
+            }
+            Owners::Mapped { .. } if status.stx_uid == self.user.0 => {
+                let set_id = if stands_in { 0 } else { stored.mode & SET_ID };
+                Some(Ownership { mode: kind | host.mode & PERMISSIONS | set_id, rdev, ..stored })
+            }
+            Owners::Same | Owners::Mapped { .. } => None,
+        }
     }
 
     /// What the host says.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::owner::Ownership;
 use super::*;
 use crate::fs::wire::IN_HEADER;
 use crate::test_driver::memory;
@@ -128,6 +129,11 @@ impl Guest {
 
     /// The names in a directory.
     pub(crate) fn list(&self, node: u64, plus: bool, size: u32) -> Result<Vec<String>> {
+        Ok(self.list_kinds(node, plus, size)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The names in a directory, and what each is (`DT_*`).
+    fn list_kinds(&self, node: u64, plus: bool, size: u32) -> Result<Vec<(String, u32)>> {
         let answer = self.ask(opcode::OPENDIR, node, &[0; 8])?;
         let handle = Arguments(&answer).u64()?;
         let (mut names, mut offset) = (Vec::new(), 0);
@@ -147,8 +153,8 @@ impl Guest {
                 }
                 let _ino = rest.u64()?;
                 offset = rest.u64()?;
-                let (length, _kind) = (rest.u32()? as usize, rest.u32()?);
-                names.push(String::from_utf8(rest.bytes(length)?.to_vec()).unwrap());
+                let (length, kind) = (rest.u32()? as usize, rest.u32()?);
+                names.push((String::from_utf8(rest.bytes(length)?.to_vec()).unwrap(), kind));
                 rest.bytes((24 + length).next_multiple_of(8) - 24 - length)?;
             }
         }
@@ -365,6 +371,82 @@ fn devices_are_files_on_the_host_and_devices_in_the_guest() {
     assert_eq!(guest.lookup(ROOT, "sda1").unwrap().0, node);
     let fifo = guest.make(opcode::MKNOD, ROOT, Answer::default().u32(0o010_600).u32(0).u32(0).u32(0), "fifo");
     assert_eq!(guest.status(fifo.unwrap()).unwrap()[0], 0o010_600);
+}
+
+#[test]
+fn a_listing_says_what_things_are_in_the_guest_or_nothing() {
+    let guest = Guest::new();
+    guest.make(opcode::MKNOD, ROOT, Answer::default().u32(0o010_600).u32(0).u32(0).u32(0), "fifo").unwrap();
+    fs::write(guest.path("file"), "content").unwrap();
+    let kind_of = |plus, name| {
+        let all = guest.list_kinds(ROOT, plus, 4096).unwrap();
+        all.into_iter().find(|(found, _)| found == name).unwrap().1
+    };
+    assert_eq!((kind_of(false, "file"), kind_of(true, "file")), (8, 8));
+    assert_eq!((kind_of(false, "fifo"), kind_of(true, "fifo")), (0, 1));
+}
+
+#[test]
+fn a_note_is_believed_as_far_as_a_share_could_have_made_it() {
+    let guest = Guest::new();
+    fs::write(guest.path("full"), "content").unwrap();
+    fs::write(guest.path("empty"), "").unwrap();
+    fs::create_dir(guest.path("directory")).unwrap();
+    let kind_with = |name: &str, note: &str| {
+        let path = guest.path(name);
+        rustix::fs::setxattr(path, owner::NAME, note.as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
+        let (node, _) = guest.lookup(ROOT, name).unwrap();
+        guest.status(node).unwrap()[0] & 0o176_000
+    };
+    assert_eq!(kind_with("empty", "0:0:20000:259"), 0o020_000);
+    for note in ["0:0:44000:0", "0:0:124000:0", "0:0:0:0", "0:0:174000:0"] {
+        assert_eq!(kind_with("empty", note), 0o100_000, "{note}");
+        assert_eq!(kind_with("full", note), 0o100_000, "{note}");
+    }
+    assert_eq!(kind_with("full", "0:0:60000:2049"), 0o100_000);
+    assert_eq!(kind_with("full", "0:0:104000:0"), 0o104_000);
+    assert_eq!(kind_with("directory", "0:0:20000:259"), 0o040_000);
+}
+
+#[test]
+fn what_changes_a_files_content_takes_its_set_id_bits() {
+    let guest = Guest::new();
+    let (from, source) = guest.create(ROOT, "from", 0o644).unwrap();
+    fs::write(guest.path("from"), "content").unwrap();
+    let (node, handle) = guest.create(ROOT, "file", 0o755).unwrap();
+    let arguments = [
+        (opcode::FALLOCATE, node, Answer::default().u64(handle).u64(0).u64(10).u32(0).u32(0)),
+        (
+            opcode::COPY_FILE_RANGE,
+            from,
+            Answer::default().u64(source).u64(0).u64(node).u64(handle).u64(0).u64(7).u64(0),
+        ),
+    ];
+    for (opcode, asked, arguments) in arguments {
+        guest.change(node, Some(0o6755), None).unwrap();
+        assert_eq!(guest.status(node).unwrap()[0], 0o106_755);
+        guest.ask(opcode, asked, &arguments.0).unwrap();
+        assert_eq!(guest.status(node).unwrap()[0], 0o100_755, "{opcode}");
+    }
+}
+
+#[test]
+fn what_was_put_in_the_place_of_something_new_is_given_to_nobody() {
+    let guest = Guest::new();
+    // As if somebody had been quick between the two calls that make a directory and look at it.
+    let begun = change::now();
+    fs::create_dir(guest.path("new")).unwrap();
+    let found = guest.share.node(ROOT).unwrap();
+    let header = Header { opcode: opcode::MKDIR, unique: 1, node: ROOT, uid: 5, gid: 5 };
+    let request = Request { header, arguments: Arguments(&[]) };
+    let owner = Ownership { uid: 5, gid: 5, mode: 0o040_755, rdev: 0 };
+    let finish = |begun, mode| {
+        guest.share.finish(&request, &found, b"new", Ownership { mode, ..owner }, begun).map(drop)
+    };
+    assert_eq!(finish((begun.0 + 100, 0), 0o040_755), Err(Errno::STALE));
+    assert_eq!(finish(begun, 0o120_777), Err(Errno::STALE));
+    assert!(guest.path("new").is_dir());
+    assert_eq!(finish(begun, 0o040_755), Ok(()));
 }
 
 #[test]
