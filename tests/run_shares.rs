@@ -144,7 +144,7 @@ fn what_has_no_permissions_is_read_and_never_has_others() {
     let shared = folder(&home, "shared");
     let file = shared.join("file");
     fs::write(&file, "closed\n").unwrap();
-    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let about = |path: &PathBuf| {
         let about = fs::metadata(path).unwrap();
         (about.ctime(), about.ctime_nsec(), about.mode() & 0o7777)

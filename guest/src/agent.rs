@@ -346,7 +346,7 @@ impl Agent {
         parked: Parked,
         root: BorrowedFd<'_>,
     ) -> Result<(Task, Cgroup, Option<UserNamespace>), Failure> {
-        let user = container::resolve_user(root, &process.user)?;
+        let user = container::resolve_user(root, &process)?;
         let steps = container::first_process(request, &process, &user)?;
         let owner = outside(parked.user_namespace(), &user);
         let (stdio, ends) = Stdio::open(&self.host, ports, process.terminal.is_some(), owner)?;
@@ -390,7 +390,7 @@ impl Agent {
         let init = self.task(first).filter(|init| init.status().is_none());
         let (found, init) =
             found.zip(init).ok_or_else(|| Failure::invalid("the container is not running"))?;
-        let user = container::resolve_user(found.root(), &process.user)?;
+        let user = container::resolve_user(found.root(), &process)?;
         let pidfd = init.pidfd().as_raw_fd();
         let namespace = found.user_namespace();
         let steps = container::further_process(pidfd, namespace.is_some(), &process, &user)?;

@@ -97,7 +97,9 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
         settings.push(("memory", "memory.max", bytes.to_string()));
         settings.push(("memory", "memory.swap.max", "0".to_owned()));
     }
-    if let Some(count) = limits.cpus {
+    if !limits.cpuset.is_empty() {
+        settings.push(("cpuset", "cpuset.cpus", limits.cpuset.clone()));
+    } else if let Some(count) = limits.cpus {
         settings.push(("cpuset", "cpuset.cpus", format!("0-{}", count.saturating_sub(1))));
     }
     if let Some(thousandths) = limits.cpu_millis {
@@ -106,7 +108,8 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
         settings.push(("cpu", "cpu.max", format!("{quota} 100000")));
     }
     if let Some(count) = limits.pids {
-        settings.push(("pids", "pids.max", count.to_string()));
+        let most = if count == u32::MAX { "max".to_owned() } else { count.to_string() };
+        settings.push(("pids", "pids.max", most));
     }
     settings
 }

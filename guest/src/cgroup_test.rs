@@ -8,6 +8,7 @@ fn limits_become_files() {
         cpus: Some(3),
         cpu_millis: Some(1500),
         pids: Some(20),
+        cpuset: String::new(),
     };
     let text: Vec<_> = settings(&limits).into_iter().map(|(c, f, v)| format!("{c} {f} {v}")).collect();
     assert_eq!(

@@ -87,8 +87,11 @@ impl Container {
 ///
 /// # Errors
 /// When there is no such user or group.
-pub fn resolve_user(root: BorrowedFd<'_>, wanted: &str) -> Result<User, Failure> {
-    user::resolve(wanted, &read_inside(root, "etc/passwd"), &read_inside(root, "etc/group"))
+pub fn resolve_user(root: BorrowedFd<'_>, process: &Process) -> Result<User, Failure> {
+    let groups = read_inside(root, "etc/group");
+    let mut user = user::resolve(&process.user, &read_inside(root, "etc/passwd"), &groups)?;
+    user.join(&process.groups, &groups)?;
+    Ok(user)
 }
 
 /// A small file of the container, empty if it is not there.

@@ -1,7 +1,7 @@
 //! The root of a container that is to come: its image is known before it is, so this is made while nobody waits, and kept in a
 //! template for that image.
 
-use hull_protocol::{Container, Extent, Image};
+use hull_protocol::{Container, Extent, Image, Process};
 use rustix::fd::AsFd;
 
 use crate::{
@@ -33,7 +33,7 @@ impl SpareRoot {
             let _ = inside::open(mount, path);
         }
         // Whoever the user will be, the files are these.
-        let _ = resolve_user(mount, "");
+        let _ = resolve_user(mount, &Process::default());
         let path: Vec<String> = image.path.iter().map(|path| format!("PATH={path}")).collect();
         let candidates = path::candidates(&image.command, &path);
         read_ahead::program(mount, &candidates);

@@ -46,16 +46,7 @@ pub fn resolve(wanted: &str, passwd: &[u8], group: &[u8]) -> Result<User, Failur
         let member_of = |name| lines(group).filter_map(GroupEntry::parse).filter(move |g| g.has_member(name));
         further.extend(name.into_iter().flat_map(member_of).map(|group| group.gid));
     } else {
-        gid = match self::number(wanted_group)? {
-            Some(gid) => gid,
-            None => {
-                lines(group)
-                    .filter_map(GroupEntry::parse)
-                    .find(|entry| entry.name == wanted_group.as_bytes())
-                    .ok_or_else(|| unknown("group", wanted_group, "group"))?
-                    .gid
-            }
-        };
+        gid = group_id(wanted_group, group)?;
     }
     let mut groups = vec![gid];
     for gid in further {
@@ -64,6 +55,31 @@ pub fn resolve(wanted: &str, passwd: &[u8], group: &[u8]) -> Result<User, Failur
         }
     }
     Ok(User { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home } })
+}
+
+impl User {
+    /// Puts the user into further groups, by name or number.
+    ///
+    /// # Errors
+    /// With Docker's words.
+    pub fn join(&mut self, wanted: &[String], group: &[u8]) -> Result<(), Failure> {
+        for name in wanted {
+            let gid = group_id(name, group)?;
+            if !self.groups.contains(&gid) {
+                self.groups.push(gid);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of a group.
+fn group_id(name: &str, group: &[u8]) -> Result<u32, Failure> {
+    if let Some(gid) = number(name)? {
+        return Ok(gid);
+    }
+    let found = lines(group).filter_map(GroupEntry::parse).find(|entry| entry.name == name.as_bytes());
+    Ok(found.ok_or_else(|| unknown("group", name, "group"))?.gid)
 }
 
 /// The text as a number, if it is one.

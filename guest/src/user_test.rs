@@ -84,3 +84,14 @@ proptest! {
         let _ = resolve(&wanted, &passwd, group.as_bytes());
     }
 }
+
+#[test]
+fn further_groups_are_joined_once() {
+    let group = b"audio:x:29:\nvideo:x:44:\n";
+    let mut user = resolve("1000:44", b"", group).unwrap();
+    user.join(&["audio".to_owned(), "44".to_owned(), "7".to_owned()], group).unwrap();
+    assert_eq!(user.groups, [44, 29, 7]);
+    assert!(
+        user.join(&["nobody".to_owned()], group).unwrap_err().message.contains("unable to find group nobody")
+    );
+}

@@ -155,8 +155,10 @@ pub struct Limits {
     pub cpus: Option<u8>,
     /// CPUs in thousandths: 1500 is one and a half (`cpu.max`).
     pub cpu_millis: Option<u32>,
-    /// `pids.max`.
+    /// `pids.max`; the highest number is no limit.
     pub pids: Option<u32>,
+    /// Those of them that it may run on, as `0-1,3`; empty is all.
+    pub cpuset: String,
 }
 
 /// A process to run in a container.
@@ -183,6 +185,8 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     /// Run a small init as the process's parent that forwards signals and reaps (`--init`).
     pub init: bool,
+    /// Groups that it is in, too, by name or number.
+    pub groups: Vec<String>,
     /// `oom_score_adj`, -1000 to 1000; 0 leaves it as it is.
     pub oom_score_adj: i16,
     /// Run the guest's own tool, with these `args`, and no program of the container's.

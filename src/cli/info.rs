@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output;
+use super::{format, output};
 use crate::{
     assets::Assets,
     container::{
@@ -21,6 +21,9 @@ pub struct Info {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print what this template says of it instead, or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
 }
 
 /// Show the version of hull and of what it works with
@@ -29,6 +32,9 @@ pub struct Version {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print what this template says of it instead, or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
 }
 
 impl Info {
@@ -48,13 +54,19 @@ impl Info {
             ("ServerVersion", json!(env!("CARGO_PKG_VERSION"))),
             ("KernelVersion", json!(system.release().to_string_lossy())),
             ("Architecture", json!(system.machine().to_string_lossy())),
+            ("OperatingSystem", json!(operating_system())),
+            ("OSType", json!("linux")),
             ("NCPU", json!(host.cpus)),
             ("MemTotal", json!(host.memory)),
             ("Name", json!(system.nodename().to_string_lossy())),
+            ("DockerRootDir", json!(folders::state())),
             ("StateDir", json!(folders::state())),
             ("GuestAssets", json!(assets())),
         ];
-        print(self.json, &about)
+        match &self.format {
+            Some(format) => format::one(format, &object(&about)),
+            None => print(self.json, &about),
+        }
     }
 }
 
@@ -69,7 +81,12 @@ impl Version {
             ("KernelVersion", json!(system.release().to_string_lossy())),
             ("GuestAssets", json!(assets())),
         ];
-        print(self.json, &about)
+        let Some(format) = &self.format else { return print(self.json, &about) };
+        // Docker has a client and a server, which are one program here.
+        let (mut document, whole) = (object(&about), object(&about));
+        document["Client"] = whole.clone();
+        document["Server"] = whole;
+        format::one(format, &document)
     }
 }
 
@@ -79,11 +96,20 @@ fn assets() -> Option<PathBuf> {
     kernel.parent().map(PathBuf::from)
 }
 
+/// The distribution's name for itself.
+fn operating_system() -> String {
+    let about = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = about.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+fn object(about: &[(&str, Value)]) -> Value {
+    about.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
 fn print(json: bool, about: &[(&str, Value)]) -> anyhow::Result<ExitCode> {
     if json {
-        let about: serde_json::Map<_, _> =
-            about.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        return output::print(&format!("{}\n", Value::Object(about)));
+        return output::print(&format!("{}\n", object(about)));
     }
     let width = about.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -6,6 +6,7 @@ mod completion;
 pub mod container;
 mod doctor;
 mod each;
+mod format;
 pub mod image;
 mod info;
 mod internal;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{each::each, table};
+use super::{
+    each::each,
+    format::{self, Listing, Row},
+};
 use crate::{
     container::{
         networking,
@@ -59,11 +62,17 @@ pub struct Ls {
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
+    /// How to print: table, table TEMPLATE, json, or a template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 /// Print everything about networks, as JSON
 #[derive(Debug, Args)]
 pub struct Inspect {
+    /// Print what this template says of each instead
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
     /// The networks
     #[arg(required = true, value_name = "NETWORK")]
     networks: Vec<String>,
@@ -125,23 +134,53 @@ impl Ls {
         store.get(crate::network::DEFAULT)?;
         let all = store.list()?;
         let id = |config: &Config| if self.no_trunc { config.id.clone() } else { config.id[..12].to_owned() };
-        if self.quiet {
-            all.iter().for_each(|config| println!("{}", id(config)));
-            return Ok(ExitCode::SUCCESS);
-        }
         let row = |config: &Config| {
-            [
-                id(config),
-                config.name.clone(),
-                "bridge".to_owned(),
-                "local".to_owned(),
-                config.subnet.to_string(),
-            ]
+            let row = Row::new([
+                ("ID", id(config).into()),
+                ("Name", config.name.clone().into()),
+                ("Driver", "bridge".into()),
+                ("Scope", "local".into()),
+                ("IPv4", "true".into()),
+                ("IPv6", "false".into()),
+                ("Internal", "false".into()),
+                ("CreatedAt", format::created_at(&config.created).into()),
+                ("Subnet", config.subnet.to_string().into()),
+            ]);
+            row.with_labels(&config.labels)
         };
         let rows: Vec<_> = all.iter().map(row).collect();
-        print!("{}", table::render(["NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNET"], &rows));
-        Ok(ExitCode::SUCCESS)
+        LISTING.print(if self.quiet { Some("{{.ID}}") } else { self.format.as_deref() }, &rows)
     }
+}
+
+/// How networks are listed.
+const LISTING: Listing<'static> = Listing {
+    headings: &[
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("IPv4", "IPV4"),
+        ("IPv6", "IPV6"),
+        ("Internal", "INTERNAL"),
+        ("Labels", "LABELS"),
+        ("CreatedAt", "CREATED AT"),
+        ("Subnet", "SUBNET"),
+    ],
+    columns: &["ID", "Name", "Driver", "Scope", "Subnet"],
+};
+
+/// Everything about a network.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn document(name: &str) -> anyhow::Result<Value> {
+    inspect(&Store::open().get(name)?)
+}
+
+/// Whether a network's id begins so.
+pub fn has_id(name: &str, id: &str) -> bool {
+    !id.is_empty() && Store::open().get(name).is_ok_and(|config| config.id.starts_with(id))
 }
 
 impl Inspect {
@@ -149,8 +188,7 @@ impl Inspect {
         let store = Store::open();
         let all: Vec<Value> =
             self.networks.iter().map(|name| inspect(&store.get(name)?)).collect::<anyhow::Result<_>>()?;
-        println!("{}", serde_json::to_string_pretty(&all)?);
-        Ok(ExitCode::SUCCESS)
+        format::inspect(self.format.as_deref(), &all)
     }
 }
 

@@ -7,23 +7,34 @@ const GAP: usize = 3;
 
 /// The table as lines, each with its newline.
 pub fn render<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let headings = headings.map(str::to_owned);
-    let lines = || std::iter::once(&headings).chain(rows);
-    let mut text = String::new();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let widest = lines().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        (widest + GAP).max(LEAST)
-    });
-    for line in lines() {
-        for (column, cell) in line.iter().enumerate() {
-            text.push_str(cell);
-            if column + 1 < N {
-                text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
+    let lines = std::iter::once(headings.join("\t")).chain(rows.iter().map(|row| row.join("\t")));
+    align(&lines.map(|line| line + "\n").collect::<String>())
+}
+
+/// Lines whose cells end with tabs, with spaces in place of those. What follows the last tab of a line is of no column.
+pub fn align(text: &str) -> String {
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let mut widths = Vec::new();
+    for line in &lines {
+        for (column, cell) in line[..line.len() - 1].iter().enumerate() {
+            let width = (cell.chars().count() + GAP).max(LEAST);
+            match widths.get_mut(column) {
+                Some(known) => *known = width.max(*known),
+                None => widths.push(width),
             }
         }
-        text.push('\n');
     }
-    text
+    let mut aligned = String::new();
+    for line in &lines {
+        let (last, cells) = line.split_last().expect("a line has a cell");
+        for (cell, width) in cells.iter().zip(&widths) {
+            aligned.push_str(cell);
+            aligned.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+        }
+        aligned.push_str(last);
+        aligned.push('\n');
+    }
+    aligned
 }
 
 #[cfg(test)]

@@ -1,11 +1,23 @@
 //! `hull volume`.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, Subcommand};
 
-use super::{each::each, image::size, output, table};
-use crate::container::{Error, state::Store, volume::Volumes};
+use serde_json::{Value, json};
+
+use super::{
+    each::each,
+    format::{self, Listing, Row},
+    image::size,
+    terminal,
+};
+use crate::container::{
+    Error,
+    mount::{MountKind, MountPoint},
+    state::Store,
+    volume::{Volume, Volumes},
+};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -13,7 +25,7 @@ pub enum Verb {
     /// Make a volume
     Create(Create),
     /// Show everything about volumes, as JSON
-    Inspect(Names),
+    Inspect(Inspect),
     /// List volumes
     #[command(visible_alias = "list")]
     Ls(Ls),
@@ -45,12 +57,28 @@ pub struct Names {
     names: Vec<String>,
 }
 
+/// Show everything about volumes, as JSON
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Print what this template says of each instead
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    #[command(flatten)]
+    names: Names,
+}
+
 /// List volumes
 #[derive(Debug, Args)]
 pub struct Ls {
     /// Print names only
     #[arg(short, long)]
     quiet: bool,
+    /// Only those that are meant: name=TEXT, label=NAME[=VALUE], dangling=true|false, driver=local
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+    /// How to print: table, table TEMPLATE, json, or a template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 /// Remove volumes that no container has
@@ -89,28 +117,19 @@ impl Verb {
             }
             Self::Inspect(verb) => {
                 let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
-                for name in &verb.names {
+                for name in &verb.names.names {
                     match volumes.find(name)? {
-                        Some(volume) => found.push(volume),
+                        Some(volume) => found.push(serde_json::to_value(volume)?),
                         None => {
                             eprintln!("hull: get {name}: no such volume");
                             code = ExitCode::FAILURE;
                         }
                     }
                 }
-                output::print(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+                format::inspect(verb.format.as_deref(), &found)?;
                 Ok(code)
             }
-            Self::Ls(verb) => {
-                let all = volumes.list()?;
-                if verb.quiet {
-                    all.iter().for_each(|volume| println!("{}", volume.name));
-                } else {
-                    let rows: Vec<_> = all.into_iter().map(|volume| [volume.driver, volume.name]).collect();
-                    print!("{}", table::render(["DRIVER", "VOLUME NAME"], &rows));
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            Self::Ls(verb) => ls(&volumes, &verb),
             Self::Rm(verb) => {
                 let store = Store::open()?;
                 Ok(each(&verb.names.names, |name| match volumes.remove(name, &store) {
@@ -123,17 +142,90 @@ impl Verb {
     }
 }
 
+/// Everything about a volume, if there is one of this name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn document(name: &str) -> Result<Option<Value>, Error> {
+    Ok(Volumes::open()?.find(name)?.map(|volume| json!(volume)))
+}
+
+/// How volumes are listed.
+const LISTING: Listing<'static> = Listing {
+    headings: &[
+        ("Name", "VOLUME NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("Mountpoint", "MOUNTPOINT"),
+        ("Labels", "LABELS"),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+        ("Availability", "AVAILABILITY"),
+        ("Group", "GROUP"),
+        ("Status", "STATUS"),
+    ],
+    columns: &["Driver", "Name"],
+};
+
+fn ls(volumes: &Volumes, verb: &Ls) -> anyhow::Result<ExitCode> {
+    let used = used()?;
+    let mut rows = Vec::new();
+    for volume in volumes.list()? {
+        let mut meant = true;
+        for filter in &verb.filter {
+            meant &= means(&volume, filter, used.contains(&volume.name))?;
+        }
+        if meant {
+            let row = Row::new([
+                ("Name", volume.name.into()),
+                ("Driver", volume.driver.into()),
+                ("Scope", volume.scope.into()),
+                ("Mountpoint", volume.mountpoint.display().to_string().into()),
+                ("Links", "N/A".into()),
+                ("Size", "N/A".into()),
+                ("Availability", "N/A".into()),
+                ("Group", "N/A".into()),
+                ("Status", "N/A".into()),
+            ]);
+            rows.push(row.with_labels(&volume.labels));
+        }
+    }
+    LISTING.print(if verb.quiet { Some("{{.Name}}") } else { verb.format.as_deref() }, &rows)
+}
+
+/// Names of the volumes that containers have.
+fn used() -> anyhow::Result<Vec<String>> {
+    let named = |mount: MountPoint| mount.name.filter(|_| mount.kind == MountKind::Volume);
+    let all = Store::open()?.descriptions()?;
+    Ok(all.into_iter().flat_map(|container| container.mounts).filter_map(named).collect())
+}
+
+/// Whether a filter means this volume.
+fn means(volume: &Volume, filter: &str, used: bool) -> anyhow::Result<bool> {
+    let unknown = || anyhow::anyhow!("invalid filter '{filter}'");
+    let (key, value) = filter.split_once('=').ok_or_else(unknown)?;
+    Ok(match key {
+        "name" => volume.name.contains(value),
+        "driver" => volume.driver == value,
+        "label" => {
+            let (name, wanted) =
+                value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value)));
+            volume.labels.get(name).is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
+        }
+        "dangling" => match value {
+            "true" | "1" => !used,
+            "false" | "0" => used,
+            _ => return Err(unknown()),
+        },
+        _ => return Err(unknown()),
+    })
+}
+
 fn prune(volumes: &Volumes, verb: &Prune) -> anyhow::Result<ExitCode> {
     if !verb.force {
         let which = if verb.all { "all" } else { "anonymous" };
-        print!(
-            "WARNING! This will remove {which} local volumes not used by at least one container.\n\
-             Are you sure you want to continue? [y/N] "
-        );
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
+        eprintln!("WARNING! This will remove {which} local volumes not used by at least one container.");
+        if !terminal::confirm()? {
             return Ok(ExitCode::SUCCESS);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, mount::MountPoint};
+use super::{ContainerId, ContainerName, health::HealthCheck, mount::MountPoint, restart::RestartPolicy};
 use crate::{
     image::Digest,
     network::{control::Protocol, wire::Mac},
@@ -89,6 +89,9 @@ pub struct Config {
     /// Seconds that `stop` waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
+    /// How it is found out whether it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<HealthCheck>,
 }
 
 impl Config {
@@ -152,6 +155,40 @@ pub struct HostConfig {
     pub masked_paths: Vec<String>,
     /// Paths that cannot be written.
     pub readonly_paths: Vec<String>,
+    /// Whether it is started again when it ends.
+    pub restart_policy: RestartPolicy,
+    /// How its output is kept.
+    pub log_config: LogConfig,
+    /// Groups that its process is in, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group_add: Vec<String>,
+    /// How likely the kernel is to kill its process for want of memory, -1000 to 1000.
+    pub oom_score_adj: i16,
+    /// Kernel parameters of its namespaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// CPUs of its VM that it may use, as `0-1,3`; empty is all.
+    pub cpuset_cpus: String,
+    /// Free text for whoever runs containers, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How a container's output is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LogConfig {
+    /// Docker's name for it; there is one kind.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// `max-size` and `max-file`.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { kind: "json-file".to_owned(), config: BTreeMap::new() }
+    }
 }
 
 /// A port of a container, written `80/tcp`.

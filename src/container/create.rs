@@ -7,10 +7,14 @@ use super::{
     Config, ContainerName, Description, Endpoint, HostConfig,
     capability::Capabilities,
     error::{Error, Result},
+    health::HealthCheck,
     limits,
+    logs::log_limits,
     mount::{self, MountPoint},
     networking::{self, parse_expose},
-    process, signal,
+    process,
+    restart::When,
+    signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
     volume::Volumes,
@@ -49,6 +53,9 @@ pub struct Created {
 /// When the request makes no sense, the name is taken, or the disk is full. Nothing is left then.
 pub fn create(store: &Store, image: &Image, request: Request, status: Status) -> Result<Created> {
     let mut config = with_image(request.config, &image.config)?;
+    let healthcheck =
+        config.healthcheck.take().unwrap_or_default().or(HealthCheck::of_image(&image.config_json));
+    config.healthcheck = (healthcheck != HealthCheck::default()).then_some(healthcheck);
     let mut host_config = request.host_config;
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
@@ -62,7 +69,8 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         false => (request.mounts, None),
     };
     let mounts = mount::arrange(mounts, &host_config)?;
-    if !host_config.privileged {
+    let unmasked = process::security_options(&host_config.security_opt)?.unmasked;
+    if !host_config.privileged && !unmasked {
         host_config.masked_paths = owned(defaults::MASKED_PATHS);
         host_config.readonly_paths = owned(defaults::READ_ONLY_PATHS);
     }
@@ -93,6 +101,21 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
     Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)?;
     limits::rlimits(&host_config.ulimits)?;
     process::security_options(&host_config.security_opt)?;
+    process::check_sysctls(&host_config.sysctls)?;
+    log_limits(&host_config.log_config)?;
+    Host::this().check_cpuset(host_config)?;
+    if let Some(health) = &config.healthcheck {
+        health.check()?;
+    }
+    if host_config.auto_remove && host_config.restart_policy.name != When::No {
+        return Err(Error::Invalid("Conflicting options: --restart and --rm".to_owned()));
+    }
+    if !(-1000..=1000).contains(&host_config.oom_score_adj) {
+        return Err(Error::Invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host_config.oom_score_adj
+        )));
+    }
     for path in host_config.tmpfs.keys() {
         if !path.starts_with('/') || path == "/" {
             return Err(Error::Invalid(format!(

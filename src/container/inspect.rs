@@ -18,7 +18,7 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
         Some((path, args)) => (path.as_str(), args),
         None => ("", &[][..]),
     };
-    json!({
+    let mut document = json!({
         "Id": description.id,
         "Created": description.created,
         "Path": path,
@@ -27,7 +27,7 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
             "Status": state.status.name(),
             "Running": state.status.is_up(),
             "Paused": state.status == Status::Paused,
-            "Restarting": false,
+            "Restarting": state.status == Status::Restarting,
             "OOMKilled": state.oom_killed,
             "Dead": state.status == Status::Dead,
             "Pid": state.keeper_pid,
@@ -39,13 +39,17 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
         "Image": description.image.to_string(),
         "LogPath": folder.file("log"),
         "Name": format!("/{}", description.name),
-        "RestartCount": 0,
+        "RestartCount": state.restart_count,
         "Platform": "linux",
         "HostConfig": description.host_config,
         "Mounts": description.mounts,
         "Config": description.config,
         "NetworkSettings": network_settings(description, state),
-    })
+    });
+    if let Some(health) = &state.health {
+        document["State"]["Health"] = json!(health);
+    }
+    document
 }
 
 /// What Docker says of a container's networks, while it runs.

@@ -1,25 +1,32 @@
 //! A container's keeper: `hull internal keeper`, started by [`super::start`].
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     fs::File,
     io,
     os::fd::{OwnedFd, RawFd},
     path::{Path, PathBuf},
+    rc::Rc,
+    time::Instant,
 };
 
 use hull_arch::quirks::Quirks;
 use hull_protocol::{Extent, Mount};
 
+mod again;
+
+use self::again::Again;
 use super::{
     ContainerId, Description, Error, Result,
     checkpoint::{self, Checkpoint},
-    disk,
+    disk, health, logs,
     machine::{Machine, Parts, machine},
     mount::{self, Filling, Opened},
     networking::{self, Joined},
     pool::Pools,
-    process, signal,
+    process,
+    restart::Restarts,
+    signal,
     sizing::{Host, VmSize, boot_limit},
     state::{Folder, Lock, State, Status, Store},
     template::{Purpose, Template, Templates},
@@ -31,7 +38,9 @@ use crate::{
     vm::{
         control::{KeeperMessage, Timings},
         detached,
-        keeper::{Doors, Ending, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent},
+        keeper::{
+            Doors, Ending, Health, HealthStatus, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent,
+        },
         launch::{self, Vmm},
         log,
         signals::Signals,
@@ -74,12 +83,24 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let inherited = detached::inherit(arguments.front_end, arguments.lock);
     let (front_end, lock) = inherited
         .map_err(|error| Error::Keeper(format!("is started by `hull run`, not by people: {error}")))?;
-    let record = Recorder::open(arguments.id, lock)?;
-    match record.prepare(arguments.tied, arguments.template, arguments.checkpoint.as_deref()) {
-        Ok(prepared) => prepared.run(record, front_end, keeper_ns),
-        Err(error) => record.not_started(&error, Channel::from(front_end), keeper_ns),
+    let again = Again::new(&lock)?;
+    let record = Recorder::open(arguments.id.clone(), lock, &again)?;
+    let visitors = Visitors { first: Some(front_end), others: Vec::new() };
+    match record.prepare(arguments.tied, arguments.template, arguments.checkpoint.as_deref(), None) {
+        Ok(prepared) => prepared.run(record, visitors, keeper_ns),
+        Err(error) => record.not_started(&error, visitors, keeper_ns),
     }
+    again.go_on(&arguments.id, arguments.template);
     Ok(())
+}
+
+/// Who is connected to the keeper when a run begins, or waits to be.
+#[derive(Default)]
+pub(super) struct Visitors {
+    /// The front end that started it.
+    pub first: Option<OwnedFd>,
+    /// Those that came while the container did not run.
+    pub others: Vec<Channel>,
 }
 
 /// How long the keeper waits for the guest.
@@ -103,7 +124,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn run(self, mut record: Recorder, front_end: OwnedFd, keeper_ns: u64) {
+    fn run(self, mut record: Recorder, visitors: Visitors, keeper_ns: u64) {
         match launch::spawn(
             launch::vmm_program(),
             &self.machine.config,
@@ -117,7 +138,7 @@ impl Prepared {
                     Err(error) => {
                         vmm.process.kill();
                         vmm.process.reap();
-                        return record.not_started(&error, Channel::from(front_end), keeper_ns);
+                        return record.not_started(&error, visitors, keeper_ns);
                     }
                 };
                 if let Some(template) = self.template {
@@ -130,7 +151,8 @@ impl Prepared {
                 let _ = record.store.sweep();
                 let doors = Doors {
                     listener: Some(self.listener),
-                    first: Some(front_end),
+                    first: visitors.first,
+                    others: visitors.others,
                     signals: Some(self.signals),
                     agent: None,
                     network,
@@ -141,7 +163,7 @@ impl Prepared {
             }
             Err(error) => {
                 let error = Error::Keeper(format!("cannot start the VMM: {error}"));
-                record.not_started(&error, Channel::from(front_end), keeper_ns);
+                record.not_started(&error, visitors, keeper_ns);
             }
         }
     }
@@ -155,6 +177,7 @@ pub struct Ready {
     listener: OwnedFd,
     network: Option<Membership>,
     keeper_ns: u64,
+    again: Again,
 }
 
 /// Makes this VM, whose agent was greeted, the container's: it was made for `purpose`, has its layers at `layers` and its data
@@ -172,7 +195,8 @@ pub fn take_over(
     disk: &Path,
 ) -> Result<Ready> {
     let keeper_ns = monotonic_ns();
-    let record = Recorder::open(id, lock)?;
+    let again = Again::new(&lock)?;
+    let record = Recorder::open(id, lock, &again)?;
     let (folder, description) = (&record.folder, &record.description);
     let image = record.image()?;
     let size = Host::this().vm_size(&description.host_config)?;
@@ -183,12 +207,12 @@ pub fn take_over(
     }
     let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
     let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
-    let log = log::Writer::new(folder.open_log()?);
+    let log = record.open_log()?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     let network = networking::join(&record.description, None)?;
     // Last: a disk that has moved belongs to the container, whoever keeps that.
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
-    Ok(Ready { record, task, log, listener, network, keeper_ns })
+    Ok(Ready { record, task, log, listener, network, keeper_ns, again })
 }
 
 impl Ready {
@@ -198,11 +222,14 @@ impl Ready {
         let doors = Doors {
             listener: Some(self.listener),
             first: Some(front_end.into()),
+            others: Vec::new(),
             signals: Some(signals),
             agent: Some(agent),
             network: self.network,
         };
+        let id = self.record.folder.id.clone();
         Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(self.record), self.keeper_ns).run();
+        self.again.go_on(&id, true);
     }
 }
 
@@ -236,12 +263,15 @@ struct Recorder {
     made_disk: Cell<bool>,
     /// Volumes that the container fills before it runs.
     filling: OnceCell<Filling>,
+    /// How often it was started again, and whether it will be.
+    restarts: Rc<RefCell<Restarts>>,
+    running_since: Option<Instant>,
     /// Held until the record is complete.
     _lock: Lock,
 }
 
 impl Recorder {
-    fn open(id: ContainerId, lock: Lock) -> Result<Self> {
+    fn open(id: ContainerId, lock: Lock, again: &Again) -> Result<Self> {
         let store = Store::open()?;
         let folder = Folder::new(&store.containers(), id);
         let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
@@ -259,6 +289,8 @@ impl Recorder {
             original: OnceCell::new(),
             made_disk: Cell::new(false),
             filling: OnceCell::new(),
+            restarts: again.restarts.clone(),
+            running_since: None,
             _lock: lock,
         })
     }
@@ -288,9 +320,11 @@ impl Recorder {
         let host = Host::this();
         let size = host.vm_size(&description.host_config)?;
         let share = host.share(&description.host_config)?;
+        let process = process::process(description)?;
         Ok(Task {
+            check: health::check(config, &process),
             container: process::container(description, layers, size, share, shared),
-            process: process::process(description)?,
+            process,
             memory: size.memory,
             most_memory: share.memory,
             stdin: config.open_stdin,
@@ -304,12 +338,24 @@ impl Recorder {
         })
     }
 
-    fn prepare(&self, tied: bool, template: bool, checkpoint: Option<&Path>) -> Result<Prepared> {
+    fn open_log(&self) -> Result<log::Writer> {
+        let limits = logs::log_limits(&self.description.host_config.log_config)?;
+        Ok(log::Writer::limited(self.folder.open_log()?, self.folder.file("log"), limits))
+    }
+
+    /// Opens everything. A listener is made unless there is one.
+    fn prepare(
+        &self,
+        tied: bool,
+        template: bool,
+        checkpoint: Option<&Path>,
+        listener: Option<OwnedFd>,
+    ) -> Result<Prepared> {
         let folder = &self.folder;
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
-        let listener = folder.listen().map_err(keeper)?;
-        let log = log::Writer::new(folder.open_log()?);
+        let listener = listener.map_or_else(|| folder.listen(), Ok).map_err(keeper)?;
+        let log = self.open_log()?;
         let console = launch::console().map_err(keeper)?;
         let image = self.image()?;
         let layers = image.open_layers()?;
@@ -377,19 +423,35 @@ impl Recorder {
     }
 
     /// The VM never was.
-    fn not_started(mut self, error: &Error, front_end: Channel, keeper_ns: u64) {
+    fn not_started(mut self, error: &Error, visitors: Visitors, keeper_ns: u64) {
         let ending = Ending::NotStarted { code: 125, error: error.to_string() };
         let message = ending.message("");
         let timings = Timings { keeper_ns, ..Timings::default() };
-        self.ended(&Outcome { ending, killed: false, console: String::new(), timings });
-        let _ = front_end.send(&message, None);
-        let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
+        self.ended(&Outcome { ending, killed: false, stopped: false, console: String::new(), timings });
+        for front_end in visitors.first.into_iter().map(Channel::from).chain(visitors.others) {
+            let _ = front_end.send(&message, None);
+            let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
+        }
     }
 
     /// Has other VMs take the place of those that the pool lacks for containers like this one.
     fn refill(&mut self) {
         if let Some(pool) = self.pool.take() {
             Pools::open().replace(&pool);
+        }
+    }
+
+    /// Whether it is started again: its policy may have been changed since.
+    fn decide(&mut self, outcome: &Outcome) {
+        let Some(since) = self.running_since else { return };
+        let description = self.folder.description().ok().flatten();
+        let policy = description.as_ref().unwrap_or(&self.description).host_config.restart_policy;
+        let mut restarts = self.restarts.borrow_mut();
+        restarts.ended(policy, since.elapsed(), outcome.ending.code(), outcome.stopped);
+        self.state.restart_count = restarts.count;
+        if restarts.next.is_some() {
+            self.state.status = Status::Restarting;
+            self.state.keeper_pid = std::process::id();
         }
     }
 
@@ -435,8 +497,17 @@ impl Record for Recorder {
             started_at: timestamp::now(),
             keeper_pid: std::process::id(),
             network: self.joined.clone(),
+            restart_count: self.restarts.borrow().count,
+            health: self
+                .description
+                .config
+                .healthcheck
+                .as_ref()
+                .filter(|check| check.is_one())
+                .map(|_| Health::default()),
             ..State::default()
         };
+        self.running_since = Some(Instant::now());
         self.write();
         self.event("start", &[]);
         self.refill();
@@ -456,9 +527,22 @@ impl Record for Recorder {
         self.event(if paused { "pause" } else { "unpause" }, &[]);
     }
 
+    fn health(&mut self, health: &Health) {
+        let before = self.state.health.replace(health.clone()).map(|before| before.status);
+        self.write();
+        if before != Some(health.status) {
+            self.event(&format!("health_status: {}", health.status.name()), &[]);
+        }
+    }
+
     fn ended(&mut self, outcome: &Outcome) {
         let ending = &outcome.ending;
         self.state.keeper_pid = 0;
+        self.state.restart_count = self.restarts.borrow().count;
+        if let Some(health) = &mut self.state.health {
+            // As Docker has it: what does not run is not well.
+            health.status = HealthStatus::Unhealthy;
+        }
         self.state.exit_code = ending.code();
         self.state.error = ending.error().unwrap_or_default().to_owned();
         if let (Some(template), 0, 125) = (self.template.get(), outcome.timings.hello_ns, ending.code()) {
@@ -473,6 +557,11 @@ impl Record for Recorder {
         }
         let _ = std::fs::remove_file(self.folder.file(NEXT_DISK));
         match ending {
+            // It ran before.
+            Ending::NotStarted { .. } if self.state.restart_count > 0 => {
+                self.state.status = Status::Exited;
+                self.state.finished_at = timestamp::now();
+            }
             Ending::NotStarted { .. } => self.state.status = Status::Created,
             Ending::Exited { oom_killed, .. } => {
                 self.state.status = Status::Exited;
@@ -490,6 +579,7 @@ impl Record for Recorder {
         if self.state.status == Status::Exited {
             self.event("die", &[("exitCode", self.state.exit_code.to_string())]);
         }
+        self.decide(outcome);
         if self.description.host_config.auto_remove {
             // What cannot be removed now is removed by the next command that sees it.
             let _ = self.store.remove(&self.folder, &self.description);

@@ -1,5 +1,7 @@
 //! What the agent is told of a container and its process.
 
+use std::collections::BTreeMap;
+
 use hull_arch::quirks::Quirks;
 use hull_protocol::{Container, Extent, Limits, Mount, Process, WindowSize, defaults};
 
@@ -24,6 +26,8 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// `seccomp=unconfined`
     pub unconfined: bool,
+    /// `systempaths=unconfined`
+    pub unmasked: bool,
 }
 
 /// Reads `--security-opt`.
@@ -38,6 +42,9 @@ pub fn security_options(options: &[String]) -> Result<Security> {
             "no-new-privileges=false" => security.no_new_privileges = false,
             "seccomp=unconfined" => security.unconfined = true,
             "seccomp=builtin" => security.unconfined = false,
+            "systempaths=unconfined" => security.unmasked = true,
+            // The guest has neither of these.
+            "apparmor=unconfined" | "label=disable" => {}
             _ => return Err(Error::Invalid(format!("invalid --security-opt: \"{option}\": not supported"))),
         }
     }
@@ -76,14 +83,48 @@ pub fn container(
             cpus: (share.cpus < size.vcpus).then_some(share.cpus),
             cpu_millis: cpu_limit(host_config.nano_cpus),
             pids: host_config.pids_limit,
+            cpuset: host_config.cpuset_cpus.clone(),
         },
         masked_paths: host_config.masked_paths.clone(),
         read_only_paths: host_config.readonly_paths.clone(),
         privileged: host_config.privileged,
         user_namespace: false,
         shm_size: host_config.shm_size,
-        sysctls: defaults::SYSCTLS.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        sysctls: sysctls(&host_config.sysctls),
     }
+}
+
+/// Kernel parameters: the default ones, and those that were asked for.
+fn sysctls(wanted: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let defaults = defaults::SYSCTLS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let defaults = defaults.filter(|(name, _)| !wanted.contains_key(name));
+    let wanted = wanted.iter().map(|(name, value)| (name.clone(), value.clone()));
+    defaults.chain(wanted).collect()
+}
+
+/// Refuses kernel parameters that are not of a container's namespaces.
+///
+/// # Errors
+/// With Docker's words.
+pub fn check_sysctls(wanted: &BTreeMap<String, String>) -> Result<()> {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    for name in wanted.keys() {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let known = IPC.contains(&&**name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
+        if !known || !plain || name.contains("..") {
+            return Err(Error::Invalid(format!("sysctl '{name}' is not allowed")));
+        }
+    }
+    Ok(())
 }
 
 /// What the guest has to see to. The container sees as many CPUs as the limit, rounded up ([`super::sizing`]): a whole number is no
@@ -141,8 +182,9 @@ pub fn process(description: &Description) -> Result<Process> {
         no_new_privileges: security.no_new_privileges,
         rlimits: limits::rlimits(&host_config.ulimits)?,
         init: host_config.init,
-        oom_score_adj: 0,
         tool: None,
+        oom_score_adj: host_config.oom_score_adj,
+        groups: host_config.group_add.clone(),
     })
 }
 

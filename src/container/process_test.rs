@@ -53,9 +53,10 @@ fn limits_and_privileges_reach_the_agent() {
         cpus: None,
         cpu_millis: Some(1500),
         pids: Some(7),
+        cpuset: String::new(),
     };
     assert_eq!(limits(512 << 20, 4), expected);
-    assert_eq!(limits(1 << 30, 3), Limits { guest_memory: Some(1 << 30), cpus: Some(3), ..expected });
+    assert_eq!(limits(1 << 30, 3), Limits { guest_memory: Some(1 << 30), cpus: Some(3), ..expected.clone() });
     assert_eq!((cpu_limit(0), cpu_limit(2_000_000_000)), (None, None), "the VM has as many");
     let process = process(&description).unwrap();
     assert_eq!(process.capabilities, Capabilities::ALL.0);

@@ -90,6 +90,28 @@ impl Host {
         Ok(Share { memory: self.most_memory(host_config.memory)?, cpus: self.cpus(host_config.nano_cpus)? })
     }
 
+    /// Refuses CPUs that the container's VM does not have.
+    ///
+    /// # Errors
+    /// With Docker's words.
+    pub fn check_cpuset(self, host_config: &HostConfig) -> Result<()> {
+        let text = &host_config.cpuset_cpus;
+        if text.is_empty() {
+            return Ok(());
+        }
+        let available = self.vm_size(host_config)?.vcpus;
+        let highest = highest_cpu(text).ok_or_else(|| {
+            Error::Invalid(format!("Invalid value {text} for cpuset cpus: write 0-2 or 0,1"))
+        })?;
+        if highest >= u32::from(available) {
+            return Err(Error::Invalid(format!(
+                "Requested CPUs are not available - requested {text}, available: 0-{}",
+                available - 1
+            )));
+        }
+        Ok(())
+    }
+
     fn most_memory(self, limit: u64) -> Result<u64> {
         if limit == 0 {
             return Ok((self.memory / 2).max(MEMORY));
@@ -120,6 +142,18 @@ impl Host {
         }
         Ok(u8::try_from(wanted).unwrap_or(u8::MAX).clamp(1, crate::config::MAX_VCPUS))
     }
+}
+
+/// The highest CPU of a list such as `0-1,3`.
+fn highest_cpu(text: &str) -> Option<u32> {
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+    let highest = |part: &str| match part.split_once('-') {
+        None => number(part),
+        Some((first, last)) => number(last).filter(|last| number(first).is_some_and(|first| first <= *last)),
+    };
+    let all: Option<Vec<u32>> = text.split(',').map(highest).collect();
+    all?.into_iter().max()
 }
 
 #[cfg(test)]

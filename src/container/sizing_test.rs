@@ -43,3 +43,11 @@ fn limits_out_of_range_are_refused() {
     assert!(error(9 << 30, 0).contains("more than the host has"));
     assert!(error(0, 6_000_000_001).contains("only 6 CPUs available"));
 }
+
+#[test]
+fn cpus_are_lists_of_ranges() {
+    assert_eq!([highest_cpu("0"), highest_cpu("0-3"), highest_cpu("0-1,7,2")], [Some(0), Some(3), Some(7)]);
+    for wrong in ["", ",", "a", "1-", "-1", "3-1", "0,,1", "+1", "0-1-2"] {
+        assert_eq!(highest_cpu(wrong), None, "{wrong}");
+    }
+}

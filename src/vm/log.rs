@@ -5,22 +5,50 @@
 //! bytes come back, also of binary output, and writing costs a scan for newlines and one `write`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use super::{control::Stream, timestamp};
+
+mod files;
+
+pub use files::Files;
 
 /// Bytes of the time at the front of a line.
 const TIME: usize = 30;
 /// Bytes before the text: time, stream, tag, and a space after each.
 const PREFIX: usize = TIME + " stdout F ".len();
 
+/// How much of a log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a file, as far as whole pieces of output make that possible; `None` is no limit.
+    pub size: Option<u64>,
+    /// Files, with the one that is written.
+    pub files: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { size: None, files: 1 }
+    }
+}
+
+/// Where an older file of a log is: `log.1` is the latest of them.
+fn older(path: &Path, number: u32) -> PathBuf {
+    path.with_extension(number.to_string())
+}
+
 /// Appends to a log.
 #[derive(Debug)]
 pub struct Writer {
     file: File,
+    /// Where it is, and what is kept, if there is a limit.
+    rotation: Option<(PathBuf, Limits)>,
+    size: u64,
     lines: Vec<u8>,
     formatter: timestamp::Formatter,
 }
@@ -28,7 +56,33 @@ pub struct Writer {
 impl Writer {
     /// A writer at the end of this file, which is opened for appending.
     pub fn new(file: File) -> Self {
-        Self { file, lines: Vec::new(), formatter: timestamp::Formatter::default() }
+        let size = file.metadata().map_or(0, |about| about.len());
+        Self { file, rotation: None, size, lines: Vec::new(), formatter: timestamp::Formatter::default() }
+    }
+
+    /// The same for a log of which not everything is kept; the file is at this path.
+    pub fn limited(file: File, path: PathBuf, limits: Limits) -> Self {
+        let rotation = limits.size.is_some().then_some((path, limits));
+        Self { rotation, ..Self::new(file) }
+    }
+
+    /// Begins a new file, and forgets the oldest.
+    fn rotate(&mut self) -> io::Result<()> {
+        let Some((path, limits)) = &self.rotation else { return Ok(()) };
+        for number in (1..limits.files).rev() {
+            let from = if number == 1 { path.clone() } else { older(path, number - 1) };
+            match fs::rename(from, older(path, number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if limits.files == 1 {
+            // Replaced and not cut short: somebody may be reading it.
+            fs::remove_file(path)?;
+        }
+        self.file = File::options().append(true).create(true).open(path)?;
+        self.size = 0;
+        Ok(())
     }
 
     /// Appends what a stream gave.
@@ -50,6 +104,12 @@ impl Writer {
                 self.lines.push(b'\n');
             }
         }
+        let length = self.lines.len() as u64;
+        let full = |limits: &Limits| limits.size.is_some_and(|most| self.size + length > most);
+        if self.size > 0 && self.rotation.as_ref().is_some_and(|(_, limits)| full(limits)) {
+            self.rotate()?;
+        }
+        self.size += length;
         self.file.write_all(&self.lines)
     }
 }

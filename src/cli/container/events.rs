@@ -5,7 +5,10 @@ use std::{io::Write, process::ExitCode, thread, time::Duration};
 use clap::Args;
 
 use super::time::parse_time;
-use crate::container::state::{Event, Store};
+use crate::{
+    cli::format::Template,
+    container::state::{Event, Store},
+};
 
 /// How often the journal is looked at.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -22,8 +25,8 @@ pub struct Events {
     /// Only what is meant: container=NAME, event=ACTION, image=NAME, type=container; several of one kind are alternatives
     #[arg(short, long, value_name = "FILTER", value_parser = parse_filter)]
     filter: Vec<(String, String)>,
-    /// Print a line of JSON for each
-    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
+    /// Print a line of JSON for each (json), or what a template says of it
+    #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
 }
 
@@ -40,6 +43,10 @@ impl Events {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let since = self.since.unwrap_or_else(jiff::Timestamp::now);
+        let template = match self.format.as_deref() {
+            None | Some("json") => None,
+            Some(text) => Some(Template::parse(&text.replace("\\t", "\t").replace("\\n", "\n"))?),
+        };
         let mut journal = Store::open()?.journal().read()?;
         let mut out = std::io::stdout().lock();
         loop {
@@ -48,7 +55,14 @@ impl Events {
             while let Some(event) = journal.next()? {
                 let Ok(time) = event.time.parse::<jiff::Timestamp>() else { continue };
                 let within = time >= since && self.until.is_none_or(|until| time < until);
-                if within && self.means(&event) && writeln!(out, "{}", self.line(&event)).is_err() {
+                if !within || !self.means(&event) {
+                    continue;
+                }
+                let line = match &template {
+                    Some(template) => template.render(&document(&event))?,
+                    None => self.line(&event),
+                };
+                if writeln!(out, "{line}").is_err() {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -69,19 +83,23 @@ impl Events {
 
     fn line(&self, event: &Event) -> String {
         if self.format.is_some() {
-            let actor = serde_json::json!({"ID": event.id, "Attributes": event.attributes});
-            let time = event.time.parse::<jiff::Timestamp>().unwrap_or_default();
-            let about = serde_json::json!({
-                "status": event.action, "id": event.id, "from": event.attributes.get("image"), "Type": "container",
-                "Action": event.action, "Actor": actor, "scope": "local", "time": time.as_second(),
-                "timeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
-            });
-            return about.to_string();
+            return document(event).to_string();
         }
         let attributes: Vec<_> =
             event.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!("{} container {} {} ({})", event.time, event.action, event.id, attributes.join(", "))
     }
+}
+
+/// An event as Docker's API has it.
+fn document(event: &Event) -> serde_json::Value {
+    let actor = serde_json::json!({"ID": event.id, "Attributes": event.attributes});
+    let time = event.time.parse::<jiff::Timestamp>().unwrap_or_default();
+    serde_json::json!({
+        "status": event.action, "id": event.id, "from": event.attributes.get("image"), "Type": "container",
+        "Action": event.action, "Actor": actor, "scope": "local", "time": time.as_second(),
+        "timeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
+    })
 }
 
 fn matches(event: &Event, key: &str, value: &str) -> bool {

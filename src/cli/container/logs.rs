@@ -1,7 +1,6 @@
 //! `hull logs`.
 
 use std::{
-    fs::File,
     io::{self, Write},
     process::ExitCode,
     thread,
@@ -18,7 +17,7 @@ use crate::{
     },
     vm::{
         control::Stream,
-        log::{Entry, Reader},
+        log::{Entry, Files},
     },
 };
 
@@ -53,24 +52,23 @@ impl Logs {
         let store = Store::open()?;
         let folder = store.find(&self.container)?;
         let path = folder.file("log");
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        if self.follow && !path.exists() {
             // Never started, so nothing was written.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.follow => {
-                return Ok(ExitCode::SUCCESS);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => folder.open_log()?,
+            folder.open_log()?;
+        }
+        // `all`, and what Docker takes for it: anything that is no number.
+        let reader = match Files::open(&path, self.tail.parse().ok()) {
+            Ok(reader) => reader,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
             Err(error) => return Err(Error::file("cannot open", &path)(error).into()),
         };
-        // `all`, and what Docker takes for it: anything that is no number.
-        let reader = Reader::new(file, self.tail.parse().ok())?;
         match self.print(reader, &folder) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(ExitCode::SUCCESS),
         }
     }
 
-    fn print(&self, mut reader: Reader, folder: &Folder) -> io::Result<()> {
+    fn print(&self, mut reader: Files, folder: &Folder) -> io::Result<()> {
         let mut stdout = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
         let mut stderr = io::stderr().lock();
         // The text before belongs to the same line of its stream, so a time would be in the middle of it.
@@ -90,6 +88,9 @@ impl Logs {
                 }
             }
             stdout.flush()?;
+            if reader.advance()? {
+                continue;
+            }
             if over {
                 return Ok(());
             }

@@ -15,6 +15,7 @@ mod environment;
 mod events;
 mod exec;
 mod fork;
+mod health_options;
 mod inspect;
 mod keeper;
 mod kill;
@@ -25,6 +26,7 @@ mod pause;
 mod port;
 mod prune;
 mod ps;
+mod ps_filter;
 mod refused;
 mod rename;
 mod rm;
@@ -39,6 +41,7 @@ mod wait;
 
 pub use keeper::Keeper;
 pub use options::parse_cpus;
+pub use time::parse_time;
 
 /// Verbs that stand on their own, and below `hull container`.
 #[derive(Debug, Subcommand)]
@@ -87,7 +90,7 @@ pub enum Verb {
     Exec(exec::Exec),
     /// Show what happens to containers
     Events(events::Events),
-    /// Print everything about containers or images, as JSON
+    /// Print everything about containers, images, networks or volumes, as JSON
     Inspect(inspect::Inspect),
 }
 

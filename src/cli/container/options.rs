@@ -6,12 +6,16 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use hull_protocol::defaults::SHM_SIZE;
 
-use super::{environment::Environment, network_options::NetworkOptions, refused::Refused};
+use super::{
+    environment::Environment, health_options::HealthOptions, network_options::NetworkOptions,
+    refused::Refused,
+};
 use crate::{
     config::Size,
     container::{
-        Config, ContainerName, Error, HostConfig, Request, Result, limits,
+        Config, ContainerName, Error, HostConfig, LogConfig, Request, Result, limits,
         mount::{self, Asked, MountPoint},
+        restart::RestartPolicy,
     },
     image::pull::Policy,
 };
@@ -117,6 +121,38 @@ pub struct Options {
     /// Set a label
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
+    /// Set the labels of a file, one a line
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+    /// Note something about the container for whoever runs it
+    #[arg(long, value_name = "NAME=VALUE")]
+    annotation: Vec<String>,
+    /// Start the container again when it ends: no, on-failure[:NUMBER], always or unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    restart: RestartPolicy,
+    #[command(flatten)]
+    health: HealthOptions,
+    /// How output is kept: json-file or local, which are the same here
+    #[arg(long, value_name = "DRIVER", default_value = "json-file")]
+    log_driver: String,
+    /// Limit what is kept of the output: max-size=SIZE, max-file=NUMBER
+    #[arg(long, value_name = "NAME=VALUE")]
+    log_opt: Vec<String>,
+    /// Let the process be in another group, too
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// How likely the process is to be killed for want of memory, -1000 to 1000
+    #[arg(long, value_name = "NUMBER", default_value_t, allow_negative_numbers = true)]
+    oom_score_adj: i16,
+    /// Set a kernel parameter of the container's namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// CPUs of its VM that the container may use, such as 0-1 or 0,2
+    #[arg(long, value_name = "CPUS", default_value = "")]
+    cpuset_cpus: String,
+    /// Memory and swap together; a guest has no swap, so this is what --memory says
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    memory_swap: Option<Size>,
     /// Signal that stops the container
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -172,7 +208,8 @@ impl Options {
             image: self.image().to_owned(),
             working_dir: self.workdir.clone(),
             entrypoint: self.entrypoint.clone().map(|entrypoint| vec![entrypoint]),
-            labels: pairs(&self.label, '='),
+            labels: self.labels()?,
+            healthcheck: self.health.read()?,
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
             exposed_ports: network.exposed,
@@ -191,9 +228,21 @@ impl Options {
             shm_size: self.shm_size.map_or(SHM_SIZE, |size| size.0),
             ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
             security_opt: self.security_opt.clone(),
+            restart_policy: self.restart,
+            log_config: LogConfig { kind: self.log_driver.clone(), config: pairs(&self.log_opt, '=') },
+            group_add: self.group_add.clone(),
+            oom_score_adj: self.oom_score_adj,
+            sysctls: pairs(&self.sysctl, '='),
+            cpuset_cpus: self.cpuset_cpus.clone(),
+            annotations: pairs(&self.annotation, '='),
             ..network.host_config
         };
         let mut host_config = host_config;
+        if self.memory_swap.is_some_and(|swap| Some(swap) != self.memory) {
+            return Err(Error::Invalid(
+                "--memory-swap: a guest has no swap; give it the value of --memory".to_owned(),
+            ));
+        }
         let mut mounts: Vec<MountPoint> =
             self.volume.iter().map(|text| mount::volume(text)).collect::<Result<_>>()?;
         host_config.binds = (!mounts.is_empty()).then(|| mounts.iter().map(MountPoint::as_bind).collect());
@@ -207,6 +256,22 @@ impl Options {
         Ok(Request { name: self.name.clone(), config, host_config, mounts, networking: network.endpoint })
     }
 
+    /// Labels of files and of the command line, which go before those.
+    fn labels(&self) -> Result<BTreeMap<String, String>> {
+        let mut labels = BTreeMap::new();
+        for path in &self.label_file {
+            let text = std::fs::read_to_string(path).map_err(Error::file("cannot read", path))?;
+            let lines: Vec<_> = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .collect();
+            labels.extend(pairs(&lines, '='));
+        }
+        labels.extend(pairs(&self.label, '='));
+        Ok(labels)
+    }
+
     fn pids_limit(&self) -> Result<Option<u32>> {
         match self.pids_limit {
             None | Some(0 | -1) => Ok(None),
@@ -217,9 +282,10 @@ impl Options {
     }
 }
 
-fn pairs(texts: &[String], separator: char) -> BTreeMap<String, String> {
+fn pairs(texts: &[impl AsRef<str>], separator: char) -> BTreeMap<String, String> {
     texts
         .iter()
+        .map(AsRef::as_ref)
         .map(|text| text.split_once(separator).unwrap_or((text, "")))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()

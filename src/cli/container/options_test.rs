@@ -34,14 +34,15 @@ fn options_after_the_image_belong_to_the_command() {
 fn what_is_not_built_is_refused_by_name() {
     for (arguments, expected) in [
         (&["--ip6", "fd00::2", "busybox"][..], "--ip6: "),
-        (&["--restart=always", "busybox"], "--restart: "),
-        (&["--no-healthcheck", "busybox"], "--no-healthcheck: "),
+        (&["--device", "/dev/fuse", "busybox"], "--device: "),
+        (&["--device-read-bps", "/dev/sda:1mb", "busybox"], "--device-read-bps: "),
+        (&["--pid=host", "busybox"], "--pid: "),
         (&["--platform", "linux/arm64", "busybox"], "--platform: "),
     ] {
         let error = request(arguments).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
-    for granted in ["--network=none", "--restart=no", "--platform=linux/amd64"] {
+    for granted in ["--network=none", "--restart=no", "--platform=linux/amd64", "--userns=host"] {
         request(&[granted, "busybox"]).unwrap();
     }
 }

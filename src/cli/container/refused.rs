@@ -25,17 +25,14 @@ const fn short(name: &'static str, short: char, reason: &'static str) -> Option 
 
 const NETWORK: &str = "containers have no IPv6 address and no link-local one yet";
 const LINK: &str = "containers of one network know each other by name";
-const HEALTH: &str = "health checks are not built yet";
-const CPU: &str = "only --cpus limits CPU time so far";
+const CPU: &str = "only --cpus limits CPU time: nobody else runs in a container's VM";
 const MEMORY: &str = "only --memory limits memory so far";
-const DISK: &str = "limits of block devices are not built yet";
+const DISK: &str = "a container has no disk of the host's: its disks are those of its VM";
 const DEVICE: &str = "a container has no devices of the host: it runs in a VM of its own";
 const NAMESPACE: &str = "a container's namespaces are always its own so far";
 const WINDOWS: &str = "it is for Windows containers";
-const LOG: &str = "there is one kind of log so far";
 
 const REFUSED: &[Option] = &[
-    value("annotation", "annotations are not built yet"),
     value("blkio-weight", DISK),
     value("blkio-weight-device", DISK),
     value("cgroup-parent", "a container's cgroup is in a VM of its own"),
@@ -47,7 +44,6 @@ const REFUSED: &[Option] = &[
     value("cpu-rt-period", CPU),
     value("cpu-rt-runtime", CPU),
     short("cpu-shares", 'c', CPU),
-    value("cpuset-cpus", CPU),
     value("cpuset-mems", CPU),
     value("device", DEVICE),
     value("device-cgroup-rule", DEVICE),
@@ -58,36 +54,21 @@ const REFUSED: &[Option] = &[
     flag("disable-content-trust", "images are not signed here"),
     value("domainname", "the name of a container's domain cannot be set yet"),
     value("gpus", DEVICE),
-    value("group-add", "additional groups are not built yet"),
-    value("health-cmd", HEALTH),
-    value("health-interval", HEALTH),
-    value("health-retries", HEALTH),
-    value("health-start-interval", HEALTH),
-    value("health-start-period", HEALTH),
-    value("health-timeout", HEALTH),
     value("io-maxbandwidth", WINDOWS),
     value("io-maxiops", WINDOWS),
     value("ip6", NETWORK),
     value("ipc", NAMESPACE),
     value("isolation", WINDOWS),
     value("kernel-memory", MEMORY),
-    value("label-file", "use --label"),
     value("link", LINK),
     value("link-local-ip", NETWORK),
-    value("log-driver", LOG),
-    value("log-opt", LOG),
     value("memory-reservation", MEMORY),
-    value("memory-swap", MEMORY),
     value("memory-swappiness", MEMORY),
-    flag("no-healthcheck", HEALTH),
     flag("oom-kill-disable", MEMORY),
-    value("oom-score-adj", MEMORY),
     value("pid", NAMESPACE),
     value("platform", "a guest runs linux/amd64 only"),
-    value("restart", "restart policies are not built yet"),
     value("runtime", "there is one runtime: a VM"),
     value("storage-opt", "the size of a writable layer cannot be set yet"),
-    value("sysctl", "kernel parameters are not built yet"),
     flag("use-api-socket", "there is no Docker API yet"),
     value("userns", NAMESPACE),
     value("uts", NAMESPACE),
@@ -96,10 +77,11 @@ const REFUSED: &[Option] = &[
 
 /// What asks for what is there anyway.
 const GRANTED: &[(&str, &str)] = &[
-    ("restart", "no"),
     ("platform", "linux/amd64"),
     ("platform", "linux"),
     ("ipc", "private"),
+    // It is the one of its VM, which is the container's own.
+    ("userns", "host"),
     ("cgroupns", "private"),
     ("volume-driver", "local"),
 ];

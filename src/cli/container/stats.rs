@@ -12,7 +12,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{image::size::human, table},
+    cli::{
+        format::{Listing, Row},
+        image::size::human,
+        table,
+    },
     config::Size,
     container::{
         Description, Error, Host, Result,
@@ -39,6 +43,9 @@ pub struct Stats {
     /// Print a line of JSON for each, once
     #[arg(long)]
     json: bool,
+    /// How to print, once: table, table TEMPLATE, json, or a template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// The containers; all that run when absent
     #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -74,6 +81,11 @@ impl Stats {
                     println!("{}", self.line(reading)?);
                 }
                 return Ok(ExitCode::SUCCESS);
+            }
+            if let Some(format) = &self.format {
+                let rows =
+                    readings.iter().map(|reading| self.formatted(reading)).collect::<Result<Vec<_>>>()?;
+                return LISTING.print(Some(format), &rows);
             }
             let rows = readings.iter().map(|reading| self.row(reading)).collect::<Result<Vec<_>>>()?;
             let headings = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "UNSHARED"];
@@ -123,6 +135,19 @@ impl Stats {
         ])
     }
 
+    fn formatted(&self, reading: &Reading) -> Result<Row> {
+        let [id, name, cpu, memory, percent, unshared] = self.row(reading)?;
+        Ok(Row::new([
+            ("Container", id.clone().into()),
+            ("ID", id.into()),
+            ("Name", name.into()),
+            ("CPUPerc", cpu.into()),
+            ("MemUsage", memory.into()),
+            ("MemPerc", percent.into()),
+            ("Unshared", unshared.into()),
+        ]))
+    }
+
     fn line(&self, reading: &Reading) -> Result<serde_json::Value> {
         let [id, name, cpu, memory, percent, _] = self.row(reading)?;
         Ok(json!({
@@ -131,3 +156,17 @@ impl Stats {
         }))
     }
 }
+
+/// How `--format` shows it. What the host is not told of the guest (network, disks, processes) is not there.
+const LISTING: Listing<'static> = Listing {
+    headings: &[
+        ("Container", "CONTAINER ID"),
+        ("ID", "CONTAINER ID"),
+        ("Name", "NAME"),
+        ("CPUPerc", "CPU %"),
+        ("MemUsage", "MEM USAGE / LIMIT"),
+        ("MemPerc", "MEM %"),
+        ("Unshared", "UNSHARED"),
+    ],
+    columns: &["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "Unshared"],
+};

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::filter::{self, Filter};
 use super::{size, tree};
+use crate::cli::format::{self, Listing};
 use crate::cli::output::print;
-use crate::cli::table;
 use crate::container::duration;
 use crate::image::{Image, Reference, Store};
 
@@ -32,13 +33,34 @@ pub struct Images {
     /// Show the digests that registries know images by
     #[arg(long)]
     digests: bool,
+    /// Only those that are meant: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+    /// How to print: table, table TEMPLATE, json, or a template
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<String>,
     /// Show which layers images share
-    #[arg(long, conflicts_with_all = ["quiet", "digests", "json"])]
+    #[arg(long, conflicts_with_all = ["quiet", "digests", "json", "format"])]
     tree: bool,
     /// Print an array of JSON
     #[arg(long)]
     json: bool,
 }
+
+/// What stands above each field.
+const HEADINGS: &[(&str, &str)] = &[
+    ("ID", "IMAGE ID"),
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("VirtualSize", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+];
 
 /// A line of the table: an image under one of its names.
 struct Row {
@@ -53,7 +75,12 @@ struct Row {
 impl Images {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut images = Store::open()?.images()?;
+        let store = Store::open()?;
+        let mut images = store.images()?;
+        for text in &self.filter {
+            let filter = Filter::parse(text, &store)?;
+            images.retain(|image| filter.means(image));
+        }
         // Youngest first, as Docker has them. Times of one format sort as texts.
         images.sort_by_key(|image| std::cmp::Reverse(image.config.created().clone().unwrap_or_default()));
         if self.tree {
@@ -63,26 +90,19 @@ impl Images {
         for image in &images {
             rows.extend(self.rows(image)?);
         }
-        let text = if self.quiet {
+        if self.quiet {
             rows.dedup_by(|a, b| a.id == b.id);
-            rows.iter().map(|row| format!("{}\n", row.id)).collect()
-        } else if self.json {
-            format!("{:#}\n", Value::Array(rows.iter().map(Row::json).collect()))
-        } else if self.digests {
-            let cells = |row: &Row| {
-                [&row.repository, &row.tag, &row.digest, &row.id, &row.ago(), &size::human(row.size)]
-                    .map(String::clone)
-            };
-            let cells: Vec<_> = rows.iter().map(cells).collect();
-            table::render(["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"], &cells)
-        } else {
-            let cells = |row: &Row| {
-                [&row.repository, &row.tag, &row.id, &row.ago(), &size::human(row.size)].map(String::clone)
-            };
-            let cells: Vec<_> = rows.iter().map(cells).collect();
-            table::render(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], &cells)
+        }
+        if self.json {
+            return print(&format!("{:#}\n", Value::Array(rows.iter().map(Row::json).collect())));
+        }
+        let columns: &[&str] = match self.digests {
+            true => &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+            false => &["Repository", "Tag", "ID", "CreatedSince", "Size"],
         };
-        print(&text)
+        let rows: Vec<_> = rows.iter().map(Row::line).collect();
+        let format = if self.quiet { Some("{{.ID}}") } else { self.format.as_deref() };
+        Listing { headings: HEADINGS, columns }.print(format, &rows)
     }
 
     /// The image under each of its names that is asked for.
@@ -92,7 +112,12 @@ impl Images {
             .name
             .as_ref()
             .is_some_and(|name| !name.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])));
+        let patterns: Vec<&str> =
+            self.filter.iter().filter_map(|text| text.strip_prefix("reference=")).collect();
         let is_wanted = |name: &Reference| match &wanted {
+            _ if !patterns.is_empty() && !patterns.iter().any(|pattern| filter::matches(pattern, name)) => {
+                false
+            }
             None => true,
             Some(wanted) if whole_repository => name.name() == wanted.name(),
             Some(wanted) => name == wanted,
@@ -129,6 +154,22 @@ impl Row {
             Ok(_) => format!("{} ago", duration::human(duration::seconds_since(&self.created))),
             Err(_) => "N/A".to_owned(),
         }
+    }
+
+    fn line(&self) -> format::Row {
+        format::Row::new([
+            ("ID", self.id.clone().into()),
+            ("Repository", self.repository.clone().into()),
+            ("Tag", self.tag.clone().into()),
+            ("Digest", self.digest.clone().into()),
+            ("CreatedSince", self.ago().into()),
+            ("CreatedAt", format::created_at(&self.created).into()),
+            ("Size", size::human(self.size).into()),
+            ("Containers", "N/A".into()),
+            ("VirtualSize", size::human(self.size).into()),
+            ("SharedSize", "N/A".into()),
+            ("UniqueSize", "N/A".into()),
+        ])
     }
 
     fn json(&self) -> Value {

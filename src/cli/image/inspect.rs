@@ -5,12 +5,15 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::output::print;
+use crate::cli::format;
 use crate::image::{Error, Image, Platform, Reference, Store};
 
 /// Show everything about images, as JSON
 #[derive(Debug, Args)]
 pub struct Inspect {
+    /// Print what this template says of each instead
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
     /// Names or IDs
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -30,7 +33,7 @@ impl Inspect {
                 }
             }
         }
-        print(&format!("{:#}\n", Value::Array(found)))?;
+        format::inspect(self.format.as_deref(), &found)?;
         Ok(code)
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub mod filter;
 mod images;
 mod inspect;
 mod load;

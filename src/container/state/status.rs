@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{container::networking::Joined, vm::timestamp};
+use crate::{
+    container::networking::Joined,
+    vm::{keeper::Health, timestamp},
+};
 
 /// Docker's states, as far as hull has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,8 @@ pub enum Status {
     Running,
     /// It runs, and its VM stands still.
     Paused,
+    /// Its process ended, and its keeper is about to start it again.
+    Restarting,
     /// Its process ended.
     Exited,
     /// It is being removed.
@@ -29,6 +34,7 @@ impl Status {
             Self::Created | Self::Starting => "created",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Dead => "dead",
         }
@@ -36,12 +42,12 @@ impl Status {
 
     /// Whether a keeper has to be alive for it.
     pub fn needs_keeper(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Paused)
+        matches!(self, Self::Starting | Self::Running | Self::Paused | Self::Restarting)
     }
 
-    /// Whether its process is there.
+    /// Whether its process is there, or is about to be again.
     pub fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
     }
 }
 
@@ -65,6 +71,10 @@ pub struct State {
     pub keeper_pid: u32,
     /// What it has, or had when it ran, in its network.
     pub network: Option<Joined>,
+    /// How often its keeper has started it again.
+    pub restart_count: u32,
+    /// What its health checks say.
+    pub health: Option<Health>,
 }
 
 impl Default for State {
@@ -78,6 +88,8 @@ impl Default for State {
             finished_at: timestamp::NEVER.to_owned(),
             keeper_pid: 0,
             network: None,
+            restart_count: 0,
+            health: None,
         }
     }
 }
@@ -91,7 +103,7 @@ impl State {
             Status::Starting => {
                 Self { status: Status::Created, exit_code: 137, error, keeper_pid: 0, ..self }
             }
-            Status::Running | Status::Paused => Self {
+            Status::Running | Status::Paused | Status::Restarting => Self {
                 status: Status::Exited,
                 exit_code: 137,
                 error,

@@ -77,6 +77,7 @@ impl Keeper {
                     if gone { input.close() } else { input.flush() }
                 }
             }
+            Source::Health => self.hear_check(),
             Source::Client(client) => self.read_client(client),
             Source::Listener => self.accept(),
             Source::Network => self.read_network(),
@@ -328,6 +329,7 @@ impl Keeper {
         self.timings.started_ns = monotonic_ns();
         self.started = true;
         self.record.started();
+        self.watch_health();
         self.tell_all(&KeeperMessage::Started);
     }
 
@@ -423,8 +425,14 @@ impl Keeper {
             ClientMessage::Halt if self.is_frozen_by(id) => self.halt(),
             ClientMessage::Thaw | ClientMessage::Halt => {}
             // These are of the container, whoever says them.
-            ClientMessage::Signal { signal: KILL } => self.kill(),
-            ClientMessage::Signal { signal } => self.signal(signal),
+            ClientMessage::Signal { signal: KILL } => {
+                self.stopped = true;
+                self.kill();
+            }
+            ClientMessage::Signal { signal } => {
+                self.stopped |= signal == self.task.stop_signal;
+                self.signal(signal);
+            }
             ClientMessage::Stop { signal, timeout } => self.stop(signal, timeout),
         }
     }
@@ -469,6 +477,7 @@ impl Keeper {
         self.lose_rest(id);
         if self.tied == Some(id) {
             self.tied = None;
+            self.stopped = true;
             self.ending.get_or_insert(Ending::Broken {
                 code: 128 + KILL,
                 error: "its front end was killed".to_owned(),

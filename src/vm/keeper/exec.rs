@@ -17,7 +17,8 @@ use hull_protocol::{
 };
 
 use super::{
-    ClientId, Input, KILL, Keeper, PROCESS, Stage, Streams, events::stdio, outcome::printable, outputs,
+    ClientId, Input, KILL, Keeper, PROCESS, Stage, Streams, events::stdio, health::KEEPER,
+    outcome::printable, outputs,
 };
 use crate::vm::control::{ExecNews, KeeperMessage};
 
@@ -172,6 +173,9 @@ impl Keeper {
         while let Some(at) = self.execs.iter().position(Exec::is_done) {
             let exec = self.execs.swap_remove(at);
             if let Progress::Over(news) = exec.progress {
+                if exec.client == KEEPER {
+                    self.checked(exec.id, Some(&news));
+                }
                 self.tell_exec(exec.client, news);
             }
         }
@@ -190,6 +194,11 @@ impl Keeper {
 }
 
 impl Exec {
+    /// One that is to be started when the agent listens; it has no input.
+    pub(super) fn begun(id: ProcessId, streams: Streams, client: ClientId, process: Box<Process>) -> Self {
+        Self { id, streams, client, input: false, progress: Progress::Begun(process) }
+    }
+
     fn over(&mut self, news: ExecNews) {
         if !matches!(self.progress, Progress::Over(_)) {
             self.progress = Progress::Over(news);

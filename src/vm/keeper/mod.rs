@@ -17,6 +17,7 @@ pub(crate) mod agent;
 mod client;
 mod events;
 mod exec;
+mod health;
 mod network;
 pub mod outcome;
 mod pause;
@@ -32,6 +33,7 @@ use std::{
 use hull_protocol::{Container, HostMessage, Process, ProcessId, Renaming, Signal};
 
 pub use client::ClientId;
+pub use health::{Check, Health, HealthStatus};
 pub use outcome::{Ending, Outcome, Record};
 
 use self::{
@@ -89,6 +91,8 @@ pub struct Task {
     pub rootfs: Option<OwnedFd>,
     /// Ends with its first front end.
     pub tied: bool,
+    /// How it is found out whether it works.
+    pub check: Option<Check>,
 }
 
 /// How a VM begins.
@@ -144,6 +148,8 @@ pub struct Doors {
     pub listener: Option<OwnedFd>,
     /// The front end that started the keeper.
     pub first: Option<OwnedFd>,
+    /// Front ends that have waited for this one.
+    pub others: Vec<Channel>,
     /// Each signal asks for the container's end.
     pub signals: Option<Signals>,
     /// The agent, where it was greeted before there was a container.
@@ -207,6 +213,7 @@ pub struct Keeper {
     deadline: Option<(Instant, Due)>,
     escalation: Option<(Instant, Escalation)>,
     streams: Streams,
+    watch: health::Watch,
     /// Further processes that were asked for and are not over.
     execs: Vec<Exec>,
     next_process: ProcessId,
@@ -222,6 +229,8 @@ pub struct Keeper {
     /// The process was started at some time.
     started: bool,
     stopping: bool,
+    /// See [`Outcome`].
+    stopped: bool,
     ending: Option<Ending>,
     announced: bool,
     /// Why the agent says that the VM ends.
@@ -248,6 +257,7 @@ impl Keeper {
         let input = Input::new(task.stdin, task.stdin_once && !terminal);
         let mut keeper = Self {
             streams: Streams::new(input, outputs(terminal)),
+            watch: health::Watch::new(task.check.clone()),
             execs: Vec::new(),
             next_process: PROCESS + 1,
             task,
@@ -275,6 +285,7 @@ impl Keeper {
             record,
             started: false,
             stopping: false,
+            stopped: false,
             ending: None,
             announced: false,
             farewell: None,
@@ -287,6 +298,9 @@ impl Keeper {
         if let Some(first) = doors.first {
             let id = keeper.admit(Channel::from(first));
             keeper.tied = id.filter(|_| keeper.task.tied);
+        }
+        for other in doors.others {
+            keeper.admit(other);
         }
         keeper
     }
@@ -310,8 +324,13 @@ impl Keeper {
             code: 125,
             error: "the VM ended without a reason".to_owned(),
         });
-        let outcome =
-            Outcome { ending, killed: self.killed, console: self.console.text(), timings: self.timings };
+        let outcome = Outcome {
+            ending,
+            killed: self.killed,
+            stopped: self.stopped,
+            console: self.console.text(),
+            timings: self.timings,
+        };
         self.record.ended(&outcome);
         self.tell_all(&KeeperMessage::Gone { timings: self.timings });
         outcome
@@ -339,11 +358,17 @@ impl Keeper {
     fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.deadline.map(|(at, _)| at);
         let escalation = self.escalation.map(|(at, _)| at);
-        deadline.into_iter().chain(escalation).chain(self.network.deadline()).min()
+        deadline
+            .into_iter()
+            .chain(escalation)
+            .chain(self.network.deadline())
+            .chain(self.watch.deadline())
+            .min()
     }
 
     /// Acts on time limits that are over, and on what became complete.
     fn tick(&mut self) {
+        self.check_health();
         self.start_exec();
         self.settle_execs();
         self.look_for_network();
@@ -447,6 +472,7 @@ impl Keeper {
 
     /// Asks the process to end.
     fn stop(&mut self, signal: Option<Signal>, timeout: Option<i64>) {
+        self.stopped = true;
         let timeout = timeout.unwrap_or(self.task.stop_timeout);
         let up = matches!(self.stage, Stage::Running | Stage::Resting);
         if !self.stopping && up {

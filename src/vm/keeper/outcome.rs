@@ -2,7 +2,7 @@
 
 use hull_protocol::FailureKind;
 
-use super::Task;
+use super::{Health, Task};
 use crate::{
     network::control::Lease,
     vm::control::{KeeperMessage, Timings},
@@ -25,6 +25,8 @@ pub trait Record {
     fn stopping(&mut self);
     /// The VM stands still, or goes on.
     fn paused(&mut self, paused: bool);
+    /// A health check is over.
+    fn health(&mut self, _health: &Health) {}
     /// The VM is gone.
     fn ended(&mut self, outcome: &Outcome);
 }
@@ -64,6 +66,8 @@ pub struct Outcome {
     pub ending: Ending,
     /// Somebody ended the VMM by SIGKILL, and not its keeper.
     pub killed: bool,
+    /// Somebody wanted the end: it is not to be started again for that.
+    pub stopped: bool,
     /// The last of what the guest's console and the VMM said; control characters are replaced.
     pub console: String,
     /// When.

@@ -29,6 +29,8 @@ pub enum Source {
     InputFrom(ProcessId, ClientId),
     /// The input of a process.
     Input(ProcessId),
+    /// The output of a health check.
+    Health,
     /// A front end.
     Client(ClientId),
     /// New front ends.
@@ -93,6 +95,9 @@ impl Keeper {
         set.add_streams(PROCESS, &self.streams);
         for exec in &self.execs {
             set.add_streams(exec.id, &exec.streams);
+        }
+        if let Some(output) = self.watch.output() {
+            set.add(Source::Health, output, PollFlags::IN);
         }
         for client in &self.clients {
             set.add(Source::Client(client.id), client.as_fd(), PollFlags::IN);

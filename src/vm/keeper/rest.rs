@@ -154,6 +154,7 @@ impl Keeper {
 
     /// The VM that stands still is not to go on.
     pub(super) fn halt(&mut self) {
+        self.stopped = true;
         self.rest = None;
         self.timings.exited_ns = monotonic_ns();
         let error = self.log_error.take();

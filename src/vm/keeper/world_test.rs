@@ -123,6 +123,7 @@ impl Plan {
                 origin: Origin::Boot,
                 rootfs: Some(File::open("/dev/null").unwrap().into()),
                 tied: false,
+                check: None,
             },
             limits: Limits {
                 boot: PATIENCE,
@@ -155,6 +156,7 @@ impl Plan {
             let doors = Doors {
                 listener: None,
                 first: Some(first.into()),
+                others: Vec::new(),
                 signals: None,
                 agent: None,
                 network: None,
