@@ -55,6 +55,13 @@ fn a_vm_gets_more_memory_when_its_container_needs_it() {
     assert!(megabytes(lines.next()) > 600, "{told}");
 }
 
+/// Four times what the VM begins with.
+#[test]
+fn a_process_may_ask_for_memory_that_is_still_to_come() {
+    let Some(home) = Home::with_busybox("a_process_may_ask_for_memory_that_is_still_to_come") else { return };
+    home.ok(&["run", "--rm", "busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=2G", "count=0"]);
+}
+
 /// dd fills a buffer of 8 MiB: 2048 small pages.
 #[test]
 fn a_process_gets_memory_in_large_pieces() {

@@ -110,6 +110,14 @@ impl Skeleton {
         }
         steps.extend([Step::Unshare(self.new_namespaces()), Step::Umask(0), Step::Loopback]);
         steps.push(file_system("proc", "/proc", LOCKED, ""));
+        if !self.user_namespace {
+            // The kernel refuses at once what is more than there is. There will be more when it is touched.
+            steps.push(Step::Write {
+                path: Cow::Borrowed(c"/proc/sys/vm/overcommit_memory"),
+                content: b"1".to_vec(),
+                make: false,
+            });
+        }
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
         steps.push(file_system("sysfs", "/sys", LOCKED | writable, ""));
