@@ -266,3 +266,60 @@ fn a_thousand_ports_are_published() {
     assert!(errors.contains("cannot publish 1000 ports") && errors.contains("ulimit"), "{errors}");
     home.nothing_is_left("a thousand ports");
 }
+
+#[test]
+fn a_container_calls_only_whom_it_may() {
+    let test = "a_container_calls_only_whom_it_may";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let open = answer_in_capitals(address);
+    let inner = answer_in_capitals(Ipv4Addr::LOCALHOST.into());
+    let script = format!(
+        "echo called | nc {address} {open} || echo nobody; \
+         nslookup -type=a example.com | grep -q REFUSED && echo not asked; \
+         echo inside | nc host.hull.internal {inner} || echo closed"
+    );
+    let shell = ["busybox", "sh", "-c", &script];
+    let said = |options: &[&str]| home.ok(&[&["run", "--rm"], options, &shell].concat());
+    assert_eq!(said(&["--egress", "deny"]), "nobody\nnot asked\nclosed\n");
+    let allow = format!("allow={address}");
+    assert_eq!(said(&["--egress", &allow]), "CALLED\nnot asked\nclosed\n");
+    let errors = home.fails(125, &["run", "--egress", "allow=1.2.3", "busybox", "true"]);
+    assert!(errors.contains("invalid destination \"1.2.3\" in --egress"), "{errors}");
+    // The host's loopback, for who was given it by name.
+    let script = format!("echo inside | nc me {inner}; echo again | nc host.docker.internal {inner}");
+    let run = ["run", "--rm", "--add-host", "me:host-gateway", "busybox", "sh", "-c", &script];
+    assert_eq!(home.ok(&run), "INSIDE\nAGAIN\n");
+    home.nothing_is_left("a container that calls only whom it may");
+}
+
+#[test]
+fn a_container_is_put_into_a_network() {
+    let Some(home) = Home::with_busybox("a_container_is_put_into_a_network") else { return };
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    home.ok(&["network", "create", "--subnet", "172.31.0.0/24", "other"]);
+    let script =
+        "ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'; nslookup -type=a me | tail -n 2; exec sleep 1000";
+    home.ok(&["create", "--name", "one", "busybox", "sh", "-c", script]);
+    home.ok(&["network", "connect", "--alias", "me", "--ip", "172.30.0.7", "inner", "one"]);
+    home.ok(&["start", "one"]);
+    let mut said = String::new();
+    eventually("an answer", || {
+        said = home.ok(&["logs", "one"]);
+        said.ends_with("\n\n")
+    });
+    assert_eq!(said, "inet 172.30.0.7/24\nAddress: 172.30.0.7\n\n");
+    assert!(home.fails(1, &["network", "connect", "other", "one"]).contains("container one is running"));
+    home.ok(&["stop", "-t", "0", "one"]);
+    let errors = home.fails(1, &["network", "connect", "other", "one"]);
+    assert!(errors.contains("`hull network disconnect inner one` first"), "{errors}");
+    let errors = home.fails(1, &["network", "disconnect", "other", "one"]);
+    assert!(errors.contains("container one is not connected to network other"), "{errors}");
+    home.ok(&["network", "disconnect", "inner", "one"]);
+    assert_eq!(home.inspect("one")["HostConfig"]["NetworkMode"], "none");
+    assert!(home.fails(1, &["network", "connect", "nosuch", "one"]).contains("no such network"));
+    home.ok(&["network", "connect", "other", "one"]);
+    home.ok(&["start", "one"]);
+    eventually("another address", || home.ok(&["logs", "one"]).contains("inet 172.31.0.2/24\n"));
+    home.ok(&["rm", "-f", "one"]);
+    home.nothing_is_left("networks that a container was in");
+}

@@ -23,6 +23,8 @@ pub enum Verb {
     Boot(Boot),
     /// Measure what idle containers cost, and how many fit
     Density(Density),
+    /// Measure how fast a network is, and passt where it is installed
+    Network(super::bench_network::Network),
 }
 
 impl Verb {
@@ -31,6 +33,7 @@ impl Verb {
         match self {
             Self::Boot(verb) => verb.run(),
             Self::Density(verb) => verb.run(),
+            Self::Network(verb) => verb.run(),
         }
     }
 }
@@ -181,7 +184,7 @@ fn options(values: &[(&str, &Option<String>)]) -> Vec<String> {
 }
 
 /// A progress bar, if somebody sees it.
-fn progress(length: u64, json: bool) -> indicatif::ProgressBar {
+pub fn progress(length: u64, json: bool) -> indicatif::ProgressBar {
     if std::io::stderr().is_terminal() && !json {
         indicatif::ProgressBar::new(length)
     } else {
@@ -190,7 +193,7 @@ fn progress(length: u64, json: bool) -> indicatif::ProgressBar {
 }
 
 /// Prints a table whose columns from this one on are numbers.
-fn show(table: &mut Table, first: usize) {
+pub fn show(table: &mut Table, first: usize) {
     for column in table.column_iter_mut().skip(first) {
         column.set_cell_alignment(CellAlignment::Right);
     }

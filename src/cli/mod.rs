@@ -2,6 +2,7 @@
 //! asked for and how its answer is shown.
 
 mod bench;
+mod bench_network;
 mod completion;
 pub mod container;
 mod doctor;
@@ -11,6 +12,7 @@ pub mod image;
 mod info;
 mod internal;
 mod network;
+mod network_attach;
 mod output;
 mod pool;
 mod table;

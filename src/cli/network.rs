@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     each::each,
     format::{self, Listing, Row},
+    network_attach::{Connect, Disconnect},
 };
 use crate::{
     container::{
@@ -33,6 +34,10 @@ pub enum Verb {
     /// Remove networks that no container is in
     #[command(visible_alias = "remove")]
     Rm(Rm),
+    /// Put a container that does not run into a network
+    Connect(Connect),
+    /// Take a container that does not run out of a network
+    Disconnect(Disconnect),
     /// Remove all networks that no container uses
     Prune(Prune),
 }
@@ -105,6 +110,8 @@ impl Verb {
             Self::Ls(verb) => verb.run(),
             Self::Inspect(verb) => verb.run(),
             Self::Rm(verb) => verb.run(),
+            Self::Connect(verb) => verb.run(),
+            Self::Disconnect(verb) => verb.run(),
             Self::Prune(_) => prune(),
         }
     }

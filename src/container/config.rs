@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{ContainerId, ContainerName, health::HealthCheck, mount::MountPoint, restart::RestartPolicy};
 use crate::{
     image::Digest,
-    network::{control::Protocol, wire::Mac},
+    network::{control::Protocol, egress::Allowed, wire::Mac},
 };
 
 /// A container as it was created. Never changes afterwards, but for a rename.
@@ -47,6 +47,9 @@ pub struct Endpoint {
     pub address: Option<Ipv4Addr>,
     /// The Ethernet address that it wants.
     pub mac_address: Option<Mac>,
+    /// Whom it may call, if that is not everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Allowed>>,
 }
 
 /// What runs in a container, independent of the host.

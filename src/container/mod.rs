@@ -4,6 +4,7 @@
 //! while it runs a keeper owns it (see [`keeper`]), and commands speak to the keeper.
 
 pub mod action;
+pub mod attachment;
 mod capability;
 pub mod checkpoint;
 mod config;

@@ -55,6 +55,8 @@ pub fn join(description: &Description, address: Option<Ipv4Addr>) -> Result<Opti
         any_address: endpoint.address.is_none(),
         mac: endpoint.mac_address,
         ports: publications(description)?,
+        egress: endpoint.egress.clone(),
+        host: description.host_config.extra_hosts.iter().any(|extra| is_of_the_host(extra)),
     };
     Membership::ask(network, join).map(Some).map_err(|error| Error::Network(format!("{error:#}")))
 }
@@ -66,9 +68,13 @@ pub fn join(description: &Description, address: Option<Ipv4Addr>) -> Result<Opti
 pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
     let invalid = |message: String| Err(Error::Invalid(message));
     let Some(network) = network(host_config) else {
-        if endpoint.address.is_some() || endpoint.mac_address.is_some() || !endpoint.aliases.is_empty() {
+        if endpoint.address.is_some()
+            || endpoint.mac_address.is_some()
+            || !endpoint.aliases.is_empty()
+            || endpoint.egress.is_some()
+        {
             return invalid(
-                "conflicting options: a container without a network has no address, alias or MAC address"
+                "conflicting options: a container without a network has no address, alias, MAC address or egress rule"
                     .to_owned(),
             );
         }
@@ -102,8 +108,10 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
         }
     }
     for extra in &host_config.extra_hosts {
-        if extra_host(extra).is_none() {
-            return invalid(format!("bad format for add-host: \"{extra}\"; write NAME:ADDRESS"));
+        if extra_host(extra, None).is_none() && !is_of_the_host(extra) {
+            return invalid(format!(
+                "bad format for add-host: \"{extra}\"; write NAME:ADDRESS or NAME:{HOST}"
+            ));
         }
     }
     for bindings in
@@ -136,7 +144,7 @@ pub fn files(description: &Description, lease: Option<&Lease>) -> Vec<File> {
                      ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
         .to_owned();
     for extra in &description.host_config.extra_hosts {
-        if let Some((name, address)) = extra_host(extra) {
+        if let Some((name, address)) = extra_host(extra, lease.map(|lease| lease.gateway)) {
             hosts += &format!("{address}\t{name}\n");
         }
     }
@@ -169,10 +177,22 @@ fn resolver(host_config: &HostConfig, lease: &Lease) -> String {
     text
 }
 
-/// Reads `--add-host`: a name and its address, with `:` or `=` between.
-pub fn extra_host(text: &str) -> Option<(&str, IpAddr)> {
+/// Stands in `--add-host` for the address at which the container reaches this host.
+const HOST: &str = "host-gateway";
+
+/// Whether `--add-host` opens the host.
+fn is_of_the_host(text: &str) -> bool {
+    extra_host(text, Some(Ipv4Addr::UNSPECIFIED)).is_some()
+        && text.split_once(['=', ':']).is_some_and(|(_, address)| address == HOST)
+}
+
+/// Reads `--add-host`: a name and its address, with `:` or `=` between; `host` is the host's.
+pub fn extra_host(text: &str, host: Option<Ipv4Addr>) -> Option<(&str, IpAddr)> {
     let (name, address) = text.split_once(['=', ':'])?;
-    let address = address.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    let address = match host {
+        Some(host) if address == HOST => host.into(),
+        _ => address.trim_start_matches('[').trim_end_matches(']').parse().ok()?,
+    };
     let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     plain.then_some((name, address))
 }

@@ -25,10 +25,17 @@ fn ports_are_published_as_docker_has_it() {
 
 #[test]
 fn hosts_are_added_by_name() {
-    assert_eq!(extra_host("db:10.0.0.1"), Some(("db", "10.0.0.1".parse().unwrap())));
-    assert_eq!(extra_host("db=::1"), Some(("db", "::1".parse().unwrap())));
-    assert_eq!(extra_host("db:[::1]"), Some(("db", "::1".parse().unwrap())));
+    assert_eq!(extra_host("db:10.0.0.1", None), Some(("db", "10.0.0.1".parse().unwrap())));
+    assert_eq!(extra_host("db=::1", None), Some(("db", "::1".parse().unwrap())));
+    assert_eq!(extra_host("db:[::1]", None), Some(("db", "::1".parse().unwrap())));
     for wrong in ["db", "db:", ":1.2.3.4", "a b:1.2.3.4", "db:1.2.3"] {
-        assert_eq!(extra_host(wrong), None, "{wrong}");
+        assert_eq!(extra_host(wrong, None), None, "{wrong}");
     }
+    let gateway = Ipv4Addr::new(172, 17, 0, 1);
+    assert_eq!(extra_host("me:host-gateway", Some(gateway)), Some(("me", gateway.into())));
+    assert!(
+        is_of_the_host("me:host-gateway")
+            && !is_of_the_host("me:10.0.0.1")
+            && !is_of_the_host(":host-gateway")
+    );
 }

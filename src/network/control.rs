@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::wire::Mac;
+use super::{egress::Allowed, wire::Mac};
 
 /// From a keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Join {
     pub mac: Option<Mac>,
     /// Its ports that are to be reached from outside.
     pub ports: Vec<Publication>,
+    /// Whom it may call, if that is not everybody.
+    pub egress: Option<Vec<Allowed>>,
+    /// It reaches this host's own loopback, at the gateway's address.
+    pub host: bool,
 }
 
 /// A protocol with ports.

@@ -7,6 +7,7 @@ use rustix::{fd::OwnedFd, io::Errno, net::SocketFlags};
 use super::{
     address,
     control::{self, Answer, Join, Lease, Publication, Request},
+    egress::Egress,
     link::Link,
     member::Member,
     poll::Source,
@@ -115,7 +116,8 @@ impl Network {
         }
         let ports: Vec<_> = sockets.iter().map(|(_, bound)| *bound).collect();
         let names = join.names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        let member = Member::new(Link::new(frames), keeper, mac, address, names);
+        let mut member = Member::new(Link::new(frames), keeper, mac, address, names);
+        (member.egress, member.host) = (Egress::new(join.egress), join.host);
         let key = self.members.insert(|_| member);
         self.by_address.insert(address, key);
         let published = self.publish(key, sockets);

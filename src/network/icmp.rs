@@ -12,7 +12,6 @@ use std::{
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::{
-    address,
     poll::Source,
     server::Network,
     slab::Key,
@@ -78,9 +77,7 @@ impl Network {
     }
 
     fn begin_ping(&mut self, member: Key, guest: IpAddr, other: Ipv4Addr, number: [u8; 2]) -> Option<Key> {
-        if !address::reachable(other.into()) {
-            return None;
-        }
+        self.meant(member, SocketAddr::new(other.into(), 0)).ok()?;
         if self.pings.len() >= MOST {
             let oldest = self.pings.iter().min_by_key(|(_, ping)| ping.used).map(|(key, _)| key);
             oldest.into_iter().for_each(|key| drop(self.pings.remove(key)));

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::Ipv4Addr};
 
-use super::{link::Link, quota::Usage, slab::Key, wire::Mac};
+use super::{egress::Egress, link::Link, quota::Usage, slab::Key, wire::Mac};
 use crate::vmm::channel::Channel;
 
 /// A VM in a network.
@@ -23,6 +23,10 @@ pub struct Member {
     pub usage: Usage,
     /// Its UDP conversations, in the order in which one is to make way.
     pub conversations: VecDeque<Key>,
+    /// Whom it may call.
+    pub egress: Egress,
+    /// It reaches the host's loopback, at the gateway's address.
+    pub host: bool,
 }
 
 impl Member {
@@ -37,6 +41,8 @@ impl Member {
             listeners: Vec::new(),
             usage: Usage::default(),
             conversations: VecDeque::new(),
+            egress: Egress::default(),
+            host: false,
         }
     }
 

@@ -17,7 +17,9 @@
 pub mod address;
 pub mod client;
 pub mod control;
+pub mod egress;
 mod entry;
+mod host;
 mod icmp;
 mod link;
 mod member;

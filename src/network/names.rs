@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, SocketAddrV6},
     path::Path,
+    time::Duration,
 };
 
 /// The port of name servers.
@@ -87,6 +88,12 @@ impl Question {
         self.reply(message, SERVFAIL, 0)
     }
 
+    /// The message that says that it may not be asked.
+    pub fn refusal(&self, message: &[u8]) -> Vec<u8> {
+        const REFUSED: u8 = 5;
+        self.reply(message, REFUSED, 0)
+    }
+
     fn reply(&self, message: &[u8], code: u8, answers: u16) -> Vec<u8> {
         let mut reply = message[..self.end].to_vec();
         // A response, authoritative; recursion is desired if it was, and available.
@@ -100,6 +107,50 @@ impl Question {
     /// Whether it asks for addresses.
     pub fn is_about_addresses(&self) -> bool {
         matches!(self.kind, TYPE_A | TYPE_AAAA)
+    }
+}
+
+/// The IPv4 addresses in an answer to a question about a name that is `wanted`, and how long each holds. Whatever they are called there: the
+/// names in between are the name server's affair.
+pub fn addresses(message: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<(Ipv4Addr, Duration)> {
+    let mut all = Vec::new();
+    // As if it had been a question, to read the one that it repeats.
+    let mut asked = message.get(..message.len().min(512)).unwrap_or_default().to_vec();
+    let Some(header) = asked.first_chunk_mut::<HEADER>() else { return all };
+    if header[2] & 0x80 == 0 {
+        return all;
+    }
+    let count = u16::from_be_bytes([header[6], header[7]]);
+    header[2] = 0;
+    header[6..].fill(0);
+    let Some(question) = Question::parse(&asked).filter(|question| wanted(&question.name)) else {
+        return all;
+    };
+    let mut at = question.end;
+    for _ in 0..count {
+        let Some(end) = name_end(message, at) else { break };
+        let Some(record) = message.get(end..end + 10) else { break };
+        let length = usize::from(u16::from_be_bytes([record[8], record[9]]));
+        let Some(data) = message.get(end + 10..end + 10 + length) else { break };
+        at = end + 10 + length;
+        let is_address = record[..2] == TYPE_A.to_be_bytes() && record[2..4] == CLASS_IN.to_be_bytes();
+        if let (true, Ok(octets)) = (is_address, <[u8; 4]>::try_from(data)) {
+            let seconds = u32::from_be_bytes([record[4], record[5], record[6], record[7]]);
+            all.push((octets.into(), Duration::from_secs(seconds.into())));
+        }
+    }
+    all
+}
+
+/// Where a name ends that begins here; it may end with where its rest is (RFC 1035, 4.1.4).
+fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            length if length & 0xc0 == 0xc0 => return Some(at + 2),
+            length if length <= MAX_LABEL => at += 1 + usize::from(length),
+            _ => return None,
+        }
     }
 }
 

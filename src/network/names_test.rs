@@ -53,7 +53,31 @@ fn the_hosts_configuration_is_read() {
     assert_eq!(resolver.search, ["a.example", "b.example"]);
 }
 
+#[test]
+fn addresses_are_read_from_an_answer() {
+    let message = query("www.example.com", TYPE_A);
+    let question = Question::parse(&message).unwrap();
+    let mut answer = question.answer(&message, &[Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)]);
+    // A name that stands for another comes first.
+    let alias = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 4, 1, b'x', 0xc0, 16];
+    answer.splice(message.len()..message.len(), alias);
+    answer[7] = 3;
+    let all = addresses(&answer, |name| name == "www.example.com");
+    let holds = Duration::from_secs(HOLDS.into());
+    assert_eq!(all, [(Ipv4Addr::new(192, 0, 2, 1), holds), (Ipv4Addr::new(192, 0, 2, 2), holds)]);
+    assert!(addresses(&answer, |_| false).is_empty());
+    assert!(addresses(&message, |_| true).is_empty(), "a question has none");
+}
+
 proptest! {
+    #[test]
+    fn rubbish_has_few_addresses(bytes in vec(any::<u8>(), 0..100), count in 0..5u8) {
+        let mut answer = query("a.b", TYPE_A);
+        (answer[2], answer[7]) = (0x84, count);
+        answer.extend(bytes);
+        prop_assert!(addresses(&answer, |_| true).len() <= usize::from(count));
+    }
+
     #[test]
     fn rubbish_is_no_question(bytes in vec(any::<u8>(), 0..100)) {
         if let Some(question) = Question::parse(&bytes) {

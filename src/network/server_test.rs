@@ -335,3 +335,44 @@ fn many_connections_come_through_a_published_port() {
     let network = world.end();
     assert_eq!(network.usage, Usage::default());
 }
+
+/// Whether a guest is heard by a server.
+fn reaches(guest: &mut Guest, to: SocketAddrV4) -> bool {
+    let name = guest.call(to, 1, true);
+    guest.until(Duration::from_secs(1), |guest| {
+        guest.connections[&name].open || guest.connections[&name].reset
+    });
+    guest.connections.remove(&name).is_some_and(|connection| connection.open)
+}
+
+#[test]
+fn a_guest_calls_only_whom_it_may() {
+    let Some(address) = own_address() else { return };
+    let echo = echo(address);
+    let world = World::new(|_| {});
+    let rules = |text: &str| Some(crate::network::egress::parse(text).unwrap());
+    for (egress, expected) in [
+        (None, true),
+        (rules("deny"), false),
+        (rules("allow=203.0.113.0/24,example.com"), false),
+        (rules(&format!("allow={address}")), true),
+    ] {
+        let (mut guest, lease, _keeper) = world.join(Join { egress, ..Join::default() });
+        assert_eq!(reaches(&mut guest, echo), expected);
+        // By its other name, too.
+        assert_eq!(reaches(&mut guest, SocketAddrV4::new(lease.gateway, echo.port())), expected);
+    }
+    world.end();
+}
+
+#[test]
+fn the_hosts_loopback_is_reached_by_whom_it_was_opened_for() {
+    let inner = echo(Ipv4Addr::LOCALHOST);
+    let world = World::new(|_| {});
+    for host in [false, true] {
+        let (mut guest, lease, _keeper) = world.join(Join { host, ..Join::default() });
+        assert_eq!(reaches(&mut guest, SocketAddrV4::new(lease.gateway, inner.port())), host);
+        assert!(!reaches(&mut guest, inner), "by its own address never");
+    }
+    world.end();
+}

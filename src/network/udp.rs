@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    address, icmp,
+    host, icmp,
     names::{self, Question},
     poll::Source,
     quota,
@@ -75,7 +75,10 @@ impl Network {
             other: SocketAddr::new(packet.to, datagram.to),
         };
         let is_about_names = ends.other == SocketAddr::new(IpAddr::V4(self.gateway), names::PORT);
-        if is_about_names && self.answer_name(member, ends, datagram.payload) {
+        if is_about_names
+            && (self.answer_name(member, ends, datagram.payload)
+                || self.refuse_name(member, ends, datagram.payload))
+        {
             return;
         }
         let key = match self.conversations_by_ends.get(&ends) {
@@ -132,10 +135,8 @@ impl Network {
     ) -> Result<Key, Errno> {
         let to = if is_about_names {
             self.resolver().servers.first().copied().ok_or(Errno::CONNREFUSED)?
-        } else if address::reachable(ends.other.ip()) && ends.other.ip() != IpAddr::V4(self.gateway) {
-            ends.other
         } else {
-            return Err(Errno::CONNREFUSED);
+            self.meant(member, ends.other)?
         };
         let socket = open(to)?;
         // Not yet this one: it is about to be asked.
@@ -242,8 +243,11 @@ impl Network {
             return false;
         };
         let called = |one: &super::member::Member| one.is_called(&question.name, &self.name);
-        let addresses: Vec<_> =
+        let mut addresses: Vec<_> =
             self.members.iter().filter(|(_, one)| called(one)).map(|(_, one)| one.address).collect();
+        if host::is_called(&question.name) {
+            addresses = vec![self.gateway];
+        }
         let answer = if !addresses.is_empty() {
             question.answer(message, &addresses)
         } else if self.resolver().servers.is_empty() {
@@ -253,6 +257,31 @@ impl Network {
         };
         self.tell(member, ends, &answer);
         true
+    }
+
+    /// Answers a question that the member may not ask; `false` when it may.
+    fn refuse_name(&mut self, member: Key, ends: Ends, message: &[u8]) -> bool {
+        let Some(asks) = self.members.get(member).filter(|member| member.egress.is_limited()) else {
+            return false;
+        };
+        // What is not understood is not asked.
+        let Some(question) = Question::parse(message) else { return true };
+        if asks.egress.allows_name(&question.name) {
+            return false;
+        }
+        self.tell(member, ends, &question.refusal(message));
+        true
+    }
+
+    /// Takes note of whom a member may call by an answer that it gets.
+    fn learn(&mut self, member: Key, message: &[u8]) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(member).filter(|member| member.egress.is_limited()) else {
+            return;
+        };
+        for (address, holds) in names::addresses(message, |name| member.egress.allows_name(name)) {
+            member.egress.learn(address, holds, now);
+        }
     }
 
     /// Somebody in the world has said something to a port of a guest's that is published.
@@ -292,6 +321,9 @@ impl Network {
                 Ok((length, _)) => {
                     (conversation.heard, conversation.answered) = (now, true);
                     let (member, ends) = (conversation.member, conversation.ends);
+                    if conversation.asked.is_some() {
+                        self.learn(member, &buffer[..length]);
+                    }
                     self.tell(member, ends, &buffer[..length]);
                 }
                 Err(Errno::CONNREFUSED) => {

@@ -45,7 +45,10 @@ pub struct NetworkOptions {
     /// Option of the resolver
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// A name and its address
+    /// Whom it may call outside its network: nobody, or these ranges, addresses, names and *.NAMEs only
+    #[arg(long, value_name = "deny|allow=LIST")]
+    egress: Vec<String>,
+    /// A name and its address; host-gateway is this host, with what listens on its loopback
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
 }
@@ -85,7 +88,13 @@ impl NetworkOptions {
             exposed.extend(parse_expose(text).map_err(Error::Invalid)?);
         }
         let mac_address = self.mac_address.as_deref().map(parse_mac).transpose().map_err(Error::Invalid)?;
-        let endpoint = Endpoint { aliases: self.network_alias.clone(), address: self.ip, mac_address };
+        let mut egress = None;
+        for text in &self.egress {
+            let more = crate::network::egress::parse(text).map_err(Error::Invalid)?;
+            egress.get_or_insert_with(Vec::new).extend(more);
+        }
+        let endpoint =
+            Endpoint { aliases: self.network_alias.clone(), address: self.ip, mac_address, egress };
         Ok(Wanted { exposed, endpoint, host_config })
     }
 }

@@ -89,7 +89,7 @@ fn start_copy(
         image: original.image,
         host_config,
         // Its own address is another, and so is everything that is one's alone.
-        networking: Endpoint { aliases: original.networking.aliases.clone(), ..Endpoint::default() },
+        networking: Endpoint { address: None, mac_address: None, ..original.networking.clone() },
         config,
         mounts: Vec::new(),
         id,

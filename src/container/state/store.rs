@@ -322,6 +322,21 @@ impl Store {
         Ok(())
     }
 
+    /// Changes what was asked of a container, whose lock the caller holds.
+    ///
+    /// # Errors
+    /// When it is gone, the change is refused, or it cannot be written.
+    pub fn change(
+        &self,
+        folder: &Folder,
+        change: impl FnOnce(Description) -> Result<Description>,
+    ) -> Result<()> {
+        // Nobody gives it another name meanwhile.
+        let _lock = self.lock()?;
+        let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
+        folder.write_description(&change(description)?)
+    }
+
     /// Removes the volumes that were made for a container that has gone.
     ///
     /// # Errors

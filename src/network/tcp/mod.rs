@@ -5,11 +5,7 @@
 mod connection;
 mod flow;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
-    time::Instant,
-};
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Instant};
 
 use rustix::{
     event::epoll::EventFlags,
@@ -20,7 +16,6 @@ use rustix::{
 pub use self::connection::Flows;
 use self::connection::{Connection, Work};
 use super::{
-    address, names,
     poll::Source,
     quota::Verdict,
     server::{Ends, Network},
@@ -75,15 +70,7 @@ impl Network {
         call: &Segment<'_>,
         packet: &Packet<'_>,
     ) -> Result<(), Errno> {
-        let to = if ends.other.ip() == IpAddr::V4(self.gateway) {
-            // The gateway has nothing but names.
-            let server = self.resolver().servers.first().copied();
-            server.filter(|_| ends.other.port() == names::PORT).ok_or(Errno::CONNREFUSED)?
-        } else if address::reachable(ends.other.ip()) {
-            ends.other
-        } else {
-            return Err(Errno::CONNREFUSED);
-        };
+        let to = self.meant(member, ends.other)?;
         match self.may_have_flow(member) {
             Verdict::Yes => {}
             Verdict::Later => return Err(Errno::AGAIN),

@@ -1,0 +1,54 @@
+//! Whom a guest means by an address: somebody in the world, whom the host asks for names, or the host itself.
+//!
+//! The host is at the gateway's address, by the names that Docker has for it and by hull's own. It is reached there as anybody would
+//! reach it from outside; its loopback only by who was given that by name (`--add-host NAME:host-gateway`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use rustix::io::Errno;
+
+use super::{address, names, server::Network, slab::Key};
+
+/// What the host is called.
+const NAMES: [&str; 3] = ["host.hull.internal", "host.docker.internal", "gateway.docker.internal"];
+
+/// Whether this is what the host is called; in small letters.
+pub fn is_called(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+/// The address at which others reach this host, if it has one.
+fn own_address() -> Option<IpAddr> {
+    // Nothing is sent: the system only says which address it would be sent from. The other is one that nobody has (RFC 5737).
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| address::reachable(*address))
+}
+
+impl Network {
+    /// Whom to call for a member that calls this.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED` when nobody is there for it, `EACCES` when it may not call.
+    pub(super) fn meant(&mut self, member: Key, to: SocketAddr) -> Result<SocketAddr, Errno> {
+        let now = self.now;
+        let member = self.members.get(member).ok_or(Errno::ACCESS)?;
+        let to = if to.ip() != IpAddr::V4(self.gateway) {
+            to
+        } else if to.port() == names::PORT {
+            // It is looked at what is asked, which cannot be done in a stream.
+            if member.egress.is_limited() {
+                return Err(Errno::CONNREFUSED);
+            }
+            return self.resolver().servers.first().copied().ok_or(Errno::CONNREFUSED);
+        } else if member.host {
+            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), to.port()));
+        } else {
+            SocketAddr::new(own_address().ok_or(Errno::CONNREFUSED)?, to.port())
+        };
+        if !address::reachable(to.ip()) {
+            return Err(Errno::CONNREFUSED);
+        }
+        if member.egress.allows(to.ip(), now) { Ok(to) } else { Err(Errno::ACCESS) }
+    }
+}
