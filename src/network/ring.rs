@@ -1,4 +1,4 @@
-//! Bytes that wait between a socket and a guest: a ring that grows as far as it is allowed, and takes nothing while it is empty.
+//! Bytes that wait between a socket and a guest: a ring that grows as far as it is allowed, and takes nothing when it rests.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -54,14 +54,14 @@ impl Ring {
         let count = count.min(self.length);
         self.length -= count;
         self.start = if self.length == 0 { 0 } else { (self.start + count) % self.bytes.len() };
-        if self.length == 0 {
-            self.give_back();
-        }
     }
 
-    fn give_back(&mut self) {
-        self.usual = self.bytes.len().min(USUAL);
-        self.bytes = Box::default();
+    /// Gives its memory back, if it is empty: nothing is about to come.
+    pub fn release(&mut self) {
+        if self.length == 0 && !self.bytes.is_empty() {
+            self.usual = self.bytes.len().min(USUAL);
+            self.bytes = Box::default();
+        }
     }
 
     /// Adds bytes.
@@ -96,7 +96,6 @@ impl Ring {
         let count = received.map(|received| received.bytes);
         match count {
             Ok(count) => self.length += count,
-            Err(_) if self.length == 0 => self.bytes = Box::default(),
             Err(_) => {}
         }
         Ok(count?)

@@ -71,10 +71,14 @@ proptest! {
 }
 
 #[test]
-fn an_empty_ring_takes_nothing() {
+fn a_ring_that_rests_takes_nothing() {
     let mut ring = Ring::default();
     ring.extend(&[1; 200_000]);
-    ring.consume(200_000);
+    ring.consume(199_999);
+    ring.release();
+    assert_eq!(ring.len(), 1);
+    ring.consume(1);
+    ring.release();
     assert!(ring.is_empty());
     assert_eq!(ring.bytes.len(), 0);
 }

@@ -1,5 +1,5 @@
 //! The guest's part, without a guest: a network card's end of a frame socket, with just enough of TCP and UDP to load what is at the
-//! other. It has no timers and needs none: nothing is lost between the two but where the other drops what was not read.
+//! other. What was not acknowledged for a while is said again.
 
 use std::{
     collections::HashMap,
@@ -28,6 +28,8 @@ const SCALE: u8 = 8;
 const WINDOW: u16 = 16 << 10;
 /// Bytes read at once.
 const INPUT: usize = 1 << 20;
+/// How long an acknowledgement is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A connection, by the guest's port and the other's.
 pub type Name = (u16, SocketAddrV4);
@@ -55,6 +57,7 @@ pub struct Guest {
     unsent: Vec<u8>,
     pattern: Vec<u8>,
     port: u16,
+    looked: Instant,
 }
 
 /// A TCP connection of the guest's.
@@ -84,9 +87,18 @@ pub struct Connection {
     acknowledge: bool,
     end_said: bool,
     repeats: u8,
+    /// What was not acknowledged when that was looked at.
+    stuck_at: Option<u32>,
 }
 
 impl Connection {
+    /// Whether nothing more has been acknowledged since this was asked last.
+    fn is_stuck(&mut self) -> bool {
+        let waits = self.open && !self.reset && self.next != self.unacknowledged;
+        let before = std::mem::replace(&mut self.stuck_at, waits.then_some(self.unacknowledged));
+        waits && before == Some(self.unacknowledged)
+    }
+
     /// Whether all that was said has arrived, and its end.
     pub fn is_heard(&self) -> bool {
         self.end_said && self.unacknowledged == self.next
@@ -117,6 +129,7 @@ impl Guest {
             unsent: Vec::new(),
             pattern: (0..MOST + PERIOD).map(|number| (number % PERIOD) as u8).collect(),
             port: 10_000,
+            looked: Instant::now(),
         }
     }
 
@@ -197,6 +210,15 @@ impl Guest {
                 touched.push(name);
             }
             self.input = input;
+        }
+        if self.looked.elapsed() > PATIENCE {
+            self.looked = Instant::now();
+            for (name, connection) in &mut self.connections {
+                if connection.is_stuck() {
+                    connection.again();
+                    touched.push(*name);
+                }
+            }
         }
         touched.sort_unstable();
         touched.dedup();

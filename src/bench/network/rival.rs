@@ -73,6 +73,8 @@ impl Rival {
         });
         let Some(program) = found else { return Ok(None) };
         let (near, far): (OwnedFd, OwnedFd) = wire()?;
+        // It waits where it has to.
+        rustix::io::ioctl_fionbio(&far, false)?;
         let number = far.as_raw_fd();
         let mut command = Command::new(program);
         command
@@ -84,7 +86,6 @@ impl Rival {
         // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
         unsafe {
             command.pre_exec(move || {
-                // It takes a socket that blocks, and is the only one to have it.
                 if libc::fcntl(number, libc::F_SETFD, 0) < 0 {
                     return Err(std::io::Error::last_os_error());
                 }

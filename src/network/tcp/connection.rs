@@ -171,6 +171,10 @@ impl Connection {
                 break;
             }
         }
+        self.flow.input().release();
+        if !self.readable || self.ended {
+            self.flow.output().release();
+        }
         if self.flow.is_over() { Work::Over } else { Work::Done }
     }
 
