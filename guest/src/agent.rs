@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hull_protocol::{
     AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId, Stdio as Ports,
+    Tool,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -55,6 +56,9 @@ pub struct Place {
 
 /// The agent's own program, which is also the init of `--init`.
 const PROGRAM: &str = "/init";
+
+/// The tool for the files of containers.
+const TOOL: &str = "/tool";
 
 /// How long processes may take to die at a shutdown, and how long the data disk to become free.
 const SHUTDOWN_NS: u64 = 5_000_000_000;
@@ -382,7 +386,7 @@ impl Agent {
         &mut self,
         id: ProcessId,
         first: ProcessId,
-        process: Box<Process>,
+        mut process: Box<Process>,
         ports: Ports,
     ) -> Result<(), Failure> {
         self.check_start(id, &process)?;
@@ -390,6 +394,18 @@ impl Agent {
         let init = self.task(first).filter(|init| init.status().is_none());
         let (found, init) =
             found.zip(init).ok_or_else(|| Failure::invalid("the container is not running"))?;
+        if process.tool == Some(Tool::Beside) {
+            process.args.extend(found.told());
+            let (stdio, ends) = Stdio::open(&self.host, ports, false, Uid::ROOT)?;
+            let program = open_program(&process)?;
+            let mut files = ends.files();
+            files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
+            let started = Child::start(0, Cgroups::top()?.as_fd(), container::tool_beside(&process)?, &files);
+            let (child, pidfd) = started.map_err(|error| Failure::internal("cannot start a tool", error))?;
+            let container = found.id.clone();
+            self.admit(Task::new(id, container, process, stdio, child, pidfd));
+            return Ok(());
+        }
         let user = container::resolve_user(found.root(), &process)?;
         let pidfd = init.pidfd().as_raw_fd();
         let namespace = found.user_namespace();
@@ -399,7 +415,10 @@ impl Agent {
         let program = open_program(&process)?;
         let mut files = ends.files();
         files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
-        let (child, pidfd) = self.start_inside(pidfd, found.cgroup().directory(), steps, &files)?;
+        // What the host wants of the container is not on the container's account.
+        let top = process.tool.map(|_| Cgroups::top()).transpose()?;
+        let cgroup = top.as_ref().map_or(found.cgroup().directory(), AsFd::as_fd);
+        let (child, pidfd) = self.start_inside(pidfd, cgroup, steps, &files)?;
         let container = found.id.clone();
         self.admit(Task::new(id, container, process, stdio, child, pidfd));
         Ok(())
@@ -566,12 +585,14 @@ fn outside(namespace: Option<&UserNamespace>, user: &User) -> Uid {
     Uid::from_raw(namespace.map_or(user.uid, |namespace| namespace.outside(user.uid)))
 }
 
-/// The agent's program for a process that wants an init.
+/// The guest's own program for a process that wants an init, or is its tool.
 fn open_program(process: &Process) -> Result<Option<OwnedFd>, Failure> {
-    if !process.init {
-        return Ok(None);
-    }
-    fs::openat(CWD, PROGRAM, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    let program = match (process.tool, process.init) {
+        (Some(_), _) => TOOL,
+        (None, true) => PROGRAM,
+        (None, false) => return Ok(None),
+    };
+    fs::openat(CWD, program, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map(Some)
-        .map_err(|error| Failure::internal(format_args!("cannot open {PROGRAM}"), error))
+        .map_err(|error| Failure::internal(format_args!("cannot open {program}"), error))
 }

@@ -55,6 +55,16 @@ impl Cgroups {
         }
     }
 
+    /// The cgroup above all, of the guest's own processes.
+    ///
+    /// # Errors
+    /// When there is no tree.
+    pub fn top() -> Result<OwnedFd, Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = fs::openat(CWD, TREE, flags, Mode::empty());
+        top.map_err(|error| Failure::internal("cannot open the cgroup tree", error))
+    }
+
     /// Switches a controller on for all containers, if it is not: for that the kernel waits for all CPUs.
     ///
     /// # Errors

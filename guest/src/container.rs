@@ -16,7 +16,7 @@ use crate::{
     inside,
     layers::Layers,
     mounts, process,
-    rootfs::Root,
+    rootfs::{self, Root},
     skeleton::{self, FILES, NAMESPACES, Skeleton},
     step::{Step, Target},
     user::{self, User},
@@ -32,6 +32,7 @@ pub struct Container {
     pub init: ProcessId,
     /// Whether it has a memory limit of its own.
     pub has_memory_limit: bool,
+    read_only: bool,
     root: Root,
     cgroup: Cgroup,
     user_namespace: Option<UserNamespace>,
@@ -58,7 +59,8 @@ impl Container {
         user_namespace: Option<UserNamespace>,
     ) -> Self {
         let has_memory_limit = request.limits.memory.is_some();
-        Self { id: request.id.clone(), init, has_memory_limit, root, cgroup, user_namespace }
+        let (id, read_only) = (request.id.clone(), request.read_only);
+        Self { id, init, has_memory_limit, read_only, root, cgroup, user_namespace }
     }
 
     /// Its user namespace, if it has one of its own.
@@ -74,6 +76,14 @@ impl Container {
     /// Its root, for as long as the first process has not attached it, and for a look into it afterwards.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.mount.as_fd()
+    }
+
+    /// What the guest's tool is told of it, behind its arguments.
+    pub fn told(&self) -> Vec<String> {
+        let mut told = vec![self.cgroup.name().to_owned()];
+        told.push(if self.read_only { "-".to_owned() } else { rootfs::upper(&self.id) });
+        told.extend(self.root.layers());
+        told
     }
 
     /// Gives back what it held, when its last process is gone.
@@ -178,6 +188,16 @@ fn bind(source: &str, path: &str) -> Result<Step, Failure> {
         options: Cow::Borrowed(c""),
         target: Target::File,
     })
+}
+
+/// The steps of the guest's tool, outside of the container.
+///
+/// # Errors
+/// When a part of the request is not possible.
+pub fn tool_beside(process: &Process) -> Result<Vec<Step>, Failure> {
+    let mut steps = vec![Step::Streams];
+    steps.extend(process::steps(process, &User::default(), false)?);
+    Ok(steps)
 }
 
 /// The steps of a further process in a container, made in that container's PID namespace; `init` is the pidfd of its first.

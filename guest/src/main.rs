@@ -10,6 +10,7 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/init` | this program, also the init of `--init` |
+//! | `/tool` | what reads and writes files of containers for the host (`tool/`) |
 //! | `/dev` | the kernel's devtmpfs |
 //! | `/proc`, `/sys` | where a container's are put together; `/proc` the guest's own when needed |
 //! | `/cgroup` | the cgroup tree |

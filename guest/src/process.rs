@@ -83,6 +83,9 @@ fn execute(process: &Process, user: &User) -> Result<Step, Failure> {
     }
     let environment = StringList::new(environment);
     let mut arguments = texts("argument", &process.args)?;
+    if process.tool.is_some() {
+        return Ok(Step::ExecuteInit { arguments: StringList::new(arguments), environment });
+    }
     if process.init {
         arguments.insert(0, text("program", crate::init::NAME)?);
         return Ok(Step::ExecuteInit { arguments: StringList::new(arguments), environment });

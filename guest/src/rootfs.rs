@@ -153,10 +153,20 @@ impl Root {
         }
     }
 
+    /// Where its layers are mounted, the topmost first.
+    pub fn layers(&self) -> impl Iterator<Item = String> {
+        self.layers.iter().rev().map(Layer::path).chain([SKELETON.to_owned()])
+    }
+
     /// Lets go of it. It is gone when the container's processes are, too.
     pub fn release(self, layers: &mut Layers) {
         self.layers.into_iter().for_each(|layer| layers.release(layer));
     }
+}
+
+/// Where the writable layer of the container with this id is, as an overlay has it.
+pub fn upper(id: &str) -> String {
+    format!("{}/upper", directory(id))
 }
 
 /// Where the writable layer of the container with this id is.

@@ -10,8 +10,8 @@ pub const LONGEST_FILE: usize = 1 << 20;
 /// Highest number of a user or group, as Docker has it.
 const HIGHEST_ID: u32 = i32::MAX as u32;
 
-/// A user as the kernel wants it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A user as the kernel wants it; root by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
     /// User.
     pub uid: u32,

@@ -195,7 +195,7 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
 }
 
 /// The lock of a container that does not run: of a keeper that is just ending, when it has ended.
-fn lock_idle(store: &Store, folder: &Folder) -> Result<Lock> {
+pub(super) fn lock_idle(store: &Store, folder: &Folder) -> Result<Lock> {
     eventually(|| {
         let folder = store.find(folder.id.as_str())?;
         folder.try_lock().map_err(Error::file("cannot lock", folder.path()))

@@ -45,11 +45,17 @@ pub fn prepare(store: &Store, container: &str, command: Command) -> Result<Chann
     let description = folder.description()?.ok_or_else(|| Error::NotFound(container.to_owned()))?;
     let channel = action::connect_running(store, &folder)?;
     let (stdin, detached) = (command.stdin, command.detached);
+    hand_over(&channel, &further(&description, command)?, stdin, detached)?;
+    Ok(channel)
+}
+
+/// Has a container's keeper prepare a process.
+pub(super) fn hand_over(channel: &Channel, process: &Process, stdin: bool, detached: bool) -> Result<()> {
     let failed = |error: std::io::Error| Error::Keeper(format!("does not answer: {error}"));
     let mut file = File::from(
         rustix::fs::memfd_create("hull-exec", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?,
     );
-    let text = serde_json::to_vec(&further(&description, command)?).map_err(|error| failed(error.into()))?;
+    let text = serde_json::to_vec(process).map_err(|error| failed(error.into()))?;
     // What is said around it needs some room in a frame, too.
     let most = MAX_FRAME as usize - 1024;
     if text.len() > most {
@@ -59,8 +65,7 @@ pub fn prepare(store: &Store, container: &str, command: Command) -> Result<Chann
         )));
     }
     file.write_all(&text).map_err(failed)?;
-    channel.send(&ClientMessage::Exec { stdin, detached }, Some(file.as_fd())).map_err(failed)?;
-    Ok(channel)
+    channel.send(&ClientMessage::Exec { stdin, detached }, Some(file.as_fd())).map_err(failed)
 }
 
 /// Begins what was prepared, and waits until it runs; or gives exit code and reason when it cannot be started.

@@ -19,7 +19,7 @@ use self::again::Again;
 use super::{
     ContainerId, Description, Error, Result,
     checkpoint::{self, Checkpoint},
-    disk, health, logs,
+    disk, files, health, logs,
     machine::{Machine, Parts, machine},
     mount::{self, Filling, Opened},
     networking::{self, Joined},
@@ -72,6 +72,8 @@ pub struct Arguments {
     pub template: bool,
     /// It goes on from the checkpoint in this folder.
     pub checkpoint: Option<PathBuf>,
+    /// The container does not run: its files are wanted, and nothing becomes of it.
+    pub hold: bool,
 }
 
 /// Keeps the container until it has ended.
@@ -84,7 +86,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let (front_end, lock) = inherited
         .map_err(|error| Error::Keeper(format!("is started by `hull run`, not by people: {error}")))?;
     let again = Again::new(&lock)?;
-    let record = Recorder::open(arguments.id.clone(), lock, &again)?;
+    let record = Recorder { hold: arguments.hold, ..Recorder::open(arguments.id.clone(), lock, &again)? };
     let visitors = Visitors { first: Some(front_end), others: Vec::new() };
     match record.prepare(arguments.tied, arguments.template, arguments.checkpoint.as_deref(), None) {
         Ok(prepared) => prepared.run(record, visitors, keeper_ns),
@@ -261,6 +263,8 @@ struct Recorder {
     original: OnceCell<(Description, Option<Lease>)>,
     /// The container had no data disk before.
     made_disk: Cell<bool>,
+    /// Its files are wanted, and that is nobody's business.
+    hold: bool,
     /// Volumes that the container fills before it runs.
     filling: OnceCell<Filling>,
     /// How often it was started again, and whether it will be.
@@ -291,12 +295,16 @@ impl Recorder {
             filling: OnceCell::new(),
             restarts: again.restarts.clone(),
             running_since: None,
+            hold: false,
             _lock: lock,
         })
     }
 
     /// Brings the VM into the container's network, where it has the address that it had before if that is free.
     fn join(&self) -> Result<Option<Membership>> {
+        if self.hold {
+            return Ok(None);
+        }
         networking::join(&self.description, self.before.as_ref().map(|before| before.lease.address))
     }
 
@@ -320,9 +328,9 @@ impl Recorder {
         let host = Host::this();
         let size = host.vm_size(&description.host_config)?;
         let share = host.share(&description.host_config)?;
-        let process = process::process(description)?;
+        let process = if self.hold { files::hold() } else { process::process(description)? };
         Ok(Task {
-            check: health::check(config, &process),
+            check: if self.hold { None } else { health::check(config, &process) },
             container: process::container(description, layers, size, share, shared),
             process,
             memory: size.memory,
@@ -455,7 +463,11 @@ impl Recorder {
         }
     }
 
+    /// Tells whoever listens to events.
     fn event(&self, action: &str, attributes: &[(&str, String)]) {
+        if self.hold {
+            return;
+        }
         // It may have been renamed.
         let description = self.folder.description().ok().flatten();
         let description = description.as_ref().unwrap_or(&self.description);
@@ -491,6 +503,9 @@ impl Record for Recorder {
             for vmm in children(std::process::id()).unwrap_or_default() {
                 template.note_touched(vmm);
             }
+        }
+        if self.hold {
+            return;
         }
         self.state = State {
             status: Status::Running,
@@ -536,6 +551,10 @@ impl Record for Recorder {
     }
 
     fn ended(&mut self, outcome: &Outcome) {
+        if self.hold {
+            let _ = std::fs::remove_file(self.folder.file("ctl"));
+            return;
+        }
         let ending = &outcome.ending;
         self.state.keeper_pid = 0;
         self.state.restart_count = self.restarts.borrow().count;

@@ -13,6 +13,7 @@ mod disk;
 pub mod duration;
 pub mod error;
 pub mod exec;
+pub mod files;
 pub mod health;
 mod id;
 mod inspect;

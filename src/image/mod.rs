@@ -15,6 +15,7 @@
 //! ```
 
 mod compression;
+pub mod derive;
 mod digest;
 pub mod erofs;
 mod error;

@@ -25,13 +25,16 @@ pub struct Keeper {
     /// It goes on from the checkpoint in this folder.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
+    /// Its files are wanted, and it does not run.
+    #[arg(long)]
+    hold: bool,
 }
 
 impl Keeper {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { id, front_end, lock, tied, template, checkpoint } = self;
-        keeper::run(keeper::Arguments { id, front_end, lock, tied, template, checkpoint })?;
+        let Self { id, front_end, lock, tied, template, checkpoint, hold } = self;
+        keeper::run(keeper::Arguments { id, front_end, lock, tied, template, checkpoint, hold })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,11 +9,15 @@ use crate::container::{Result, state::Store};
 
 mod attach;
 mod checkpoint;
+mod commit;
+mod cp;
 mod create;
 mod detach;
+mod diff;
 mod environment;
 mod events;
 mod exec;
+mod export;
 mod fork;
 mod health_options;
 mod inspect;
@@ -37,6 +41,7 @@ mod stats;
 mod stop;
 mod time;
 mod timings;
+mod top;
 mod wait;
 
 pub use keeper::Keeper;
@@ -88,6 +93,16 @@ pub enum Verb {
     Attach(attach::Attach),
     /// Run a command in a container that runs
     Exec(exec::Exec),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Show what has changed in a container's file system
+    Diff(diff::Diff),
+    /// Write a container's file system as a tar archive
+    Export(export::Export),
+    /// Make an image of a container's changes
+    Commit(commit::Commit),
+    /// Show the processes of a container that runs
+    Top(top::Top),
     /// Show what happens to containers
     Events(events::Events),
     /// Print everything about containers, images, networks or volumes, as JSON
@@ -119,6 +134,11 @@ impl Verb {
             Verb::Attach(verb) => verb.run(),
             Verb::Exec(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
+            Verb::Cp(verb) => verb.run(),
+            Verb::Diff(verb) => verb.run(),
+            Verb::Export(verb) => verb.run(),
+            Verb::Commit(verb) => verb.run(),
+            Verb::Top(verb) => verb.run(),
         }
     }
 }

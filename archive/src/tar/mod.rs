@@ -316,6 +316,7 @@ fn trim_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 #[path = "build_test.rs"]
+#[allow(dead_code, reason = "others include it, too, and use the rest")]
 pub(crate) mod build;
 #[cfg(test)]
 #[path = "tar_test.rs"]
