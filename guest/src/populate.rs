@@ -3,6 +3,8 @@
 //! Done by the agent before the container starts: nobody else sees either side. A link in the image is copied, and none is followed on
 //! the way to what is copied but inside the root.
 
+use std::{collections::HashMap, ffi::CStr};
+
 use hull_protocol::{FILLING, Mount, SHARE, SHARE_TAG};
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
@@ -47,7 +49,7 @@ fn one(mount: &Mount, root: BorrowedFd<'_>) -> io::Result<()> {
     const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let volume = fs::openat(CWD, format!("{PLACE}/{}", mount.source), DIRECTORY, Mode::empty())?;
     match fs::openat2(root, &*mount.destination, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT) {
-        Ok(image) => directory(&image, &volume, 0)?,
+        Ok(image) => Copying { volume: &volume, links: HashMap::new() }.directory(&image, &volume, "", 0)?,
         // The image has nothing there.
         Err(Errno::NOENT | Errno::NOTDIR) => {}
         Err(error) => return Err(error),
@@ -64,37 +66,60 @@ fn names(directory: &OwnedFd) -> io::Result<impl Iterator<Item = std::ffi::CStri
         .filter(|name| !matches!(name.to_bytes(), b"." | b"..")))
 }
 
-fn directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
-    if depth > DEEPEST {
-        return Err(Errno::LOOP);
-    }
-    for name in names(from)? {
-        let name = &*name;
-        if depth == 0 && name.to_bytes() == FILLING.as_bytes() {
-            continue;
-        }
-        let about = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(about.st_mode) {
-            FileType::Directory => {
-                let open = |at: &OwnedFd| {
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    fs::openat(at, name, flags, Mode::empty())
-                };
-                fs::mkdirat(to, name, Mode::RWXU)?;
-                directory(&open(from)?, &open(to)?, depth + 1)?;
-                continue;
-            }
-            FileType::RegularFile => file(from, to, name)?,
-            FileType::Symlink => fs::symlinkat(&*fs::readlinkat(from, name, Vec::new())?, to, name)?,
-            kind => fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, about.st_rdev)?,
-        }
-        own(to, name, &about)?;
-    }
-    let about = fstat(from)?;
-    own(to, c".", &about)
+/// A volume that is being filled.
+struct Copying<'a> {
+    volume: &'a OwnedFd,
+    /// Where in the volume files are that have several names, by the image's device and number.
+    links: HashMap<(u64, u64), String>,
 }
 
-fn file(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr) -> io::Result<()> {
+impl Copying<'_> {
+    fn directory(&mut self, from: &OwnedFd, to: &OwnedFd, path: &str, depth: usize) -> io::Result<()> {
+        if depth > DEEPEST {
+            return Err(Errno::LOOP);
+        }
+        for name in names(from)? {
+            let name = &*name;
+            if depth == 0 && name.to_bytes() == FILLING.as_bytes() {
+                continue;
+            }
+            let about = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(about.st_mode) {
+                FileType::Directory => {
+                    let open = |at: &OwnedFd| {
+                        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                        fs::openat(at, name, flags, Mode::empty())
+                    };
+                    fs::mkdirat(to, name, Mode::RWXU)?;
+                    let inner = format!("{path}{}/", name.to_string_lossy());
+                    self.directory(&open(from)?, &open(to)?, &inner, depth + 1)?;
+                    continue;
+                }
+                FileType::RegularFile if self.is_linked(&about, to, name) => continue,
+                FileType::RegularFile => {
+                    file(from, to, name)?;
+                    // A name that is no text is copied by itself.
+                    if let (2.., Ok(name)) = (about.st_nlink, name.to_str()) {
+                        self.links.insert((about.st_dev, about.st_ino), format!("{path}{name}"));
+                    }
+                }
+                FileType::Symlink => fs::symlinkat(&*fs::readlinkat(from, name, Vec::new())?, to, name)?,
+                kind => fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, about.st_rdev)?,
+            }
+            own(to, name, &about)?;
+        }
+        let about = fstat(from)?;
+        own(to, c".", &about)
+    }
+
+    /// Makes another name for a file that is there already; false when there is none, or it cannot have one more.
+    fn is_linked(&self, about: &Stat, to: &OwnedFd, name: &CStr) -> bool {
+        let known = self.links.get(&(about.st_dev, about.st_ino));
+        known.is_some_and(|known| fs::linkat(self.volume, &**known, to, name, AtFlags::empty()).is_ok())
+    }
+}
+
+fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> io::Result<()> {
     let source = fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let target = fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
@@ -112,7 +137,7 @@ fn file(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr) -> io::Result<()> {
 }
 
 /// Gives a copy owner, mode and times of what it is a copy of.
-fn own(directory: &OwnedFd, name: &std::ffi::CStr, about: &Stat) -> io::Result<()> {
+fn own(directory: &OwnedFd, name: &CStr, about: &Stat) -> io::Result<()> {
     let link = FileType::from_raw_mode(about.st_mode) == FileType::Symlink;
     let (uid, gid) = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
     fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

@@ -1,14 +1,16 @@
 //! `hull export`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, IsTerminal},
+    os::fd::AsRawFd,
     path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Args;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
 use crate::container::{
     files::{self, Access},
@@ -51,14 +53,18 @@ impl Export {
             "invalid output path: directory {:?} does not exist",
             folder.display().to_string()
         );
-        let file = tempfile::Builder::new().prefix(".hull-export-").tempfile_in(folder);
-        let mut file = file.with_context(|| format!("cannot make a file in {}", folder.display()))?;
-        files::export(&access, file.as_file_mut())?;
-        let umask = rustix::process::umask(rustix::fs::Mode::empty());
-        rustix::process::umask(umask);
-        let mode = rustix::fs::Mode::from_raw_mode(0o666 & !umask.as_raw_mode());
-        rustix::fs::fchmod(file.as_file(), mode)?;
-        file.persist(&whole).with_context(|| format!("cannot write {}", path.display()))?;
+        // Without a name until it is complete: nothing is left of it, whatever this process dies of.
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let file = openat(CWD, folder, flags, Mode::from_raw_mode(0o666));
+        let mut file =
+            File::from(file.with_context(|| format!("cannot make a file in {}", folder.display()))?);
+        files::export(&access, &mut file)?;
+        let cannot = || format!("cannot write {}", path.display());
+        file.sync_data().with_context(cannot)?;
+        let name = folder.join(format!(".hull-export-{}", std::process::id()));
+        let number = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, number, CWD, &name, AtFlags::SYMLINK_FOLLOW).with_context(cannot)?;
+        fs::rename(&name, &whole).inspect_err(|_| drop(fs::remove_file(&name))).with_context(cannot)?;
         Ok(ExitCode::SUCCESS)
     }
 }
