@@ -5,8 +5,8 @@ mod rest;
 use std::time::Duration;
 
 use hull_protocol::{
-    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Process, ProcessId, Stdio as Ports,
-    Tool,
+    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Limits, Process, ProcessId,
+    Stdio as Ports, Tool,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -251,6 +251,10 @@ impl Agent {
                 }
                 return;
             }
+            HostMessage::Limit { process_id, limits } => {
+                let error = self.limit(process_id, &limits).err().map(|failure| failure.message);
+                return self.control.send(&AgentMessage::Limited { error });
+            }
             HostMessage::Rest { image } => return self.rest(image.as_ref()),
             HostMessage::Wake { seed, realtime_ns } => {
                 self.asleep = false;
@@ -265,6 +269,21 @@ impl Agent {
         if let Err(Failure { kind, message }) = result {
             self.control.send(&AgentMessage::Failed { process_id, kind, message });
         }
+    }
+
+    /// Gives a container that runs other limits.
+    fn limit(&mut self, first: ProcessId, limits: &Limits) -> Result<(), Failure> {
+        let found = self.containers.iter_mut().find(|known| known.init == first);
+        let container = found.ok_or_else(|| Failure::invalid("the container is not running"))?;
+        if let Some(most) = limits.guest_memory {
+            // Before the limit: what it may use is to be able to come.
+            self.cgroups.switch_on("memory")?;
+            self.memory.allow(most);
+            let watched = self.memory.watch(container.cgroup(), &self.epoll, MEMORY);
+            watched.map_err(|error| Failure::internal("cannot watch the container's memory", error))?;
+        }
+        container.has_memory_limit |= limits.memory.is_some();
+        self.cgroups.limit(container.cgroup(), limits)
     }
 
     fn task(&self, id: ProcessId) -> Option<&Task> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Image, Network, Process, Renaming, SEED, Stdio, WindowSize};
+use crate::{Container, Image, Limits, Network, Process, Renaming, SEED, Stdio, WindowSize};
 
 /// A process as the host numbers it: unique for the life of a VM, never reused.
 pub type ProcessId = u32;
@@ -48,6 +48,13 @@ pub enum HostMessage {
         process_id: ProcessId,
         /// The signal.
         signal: Signal,
+    },
+    /// Gives a container other limits; those that are absent stay. Answered by [`AgentMessage::Limited`].
+    Limit {
+        /// Its first process.
+        process_id: ProcessId,
+        /// The limits.
+        limits: Limits,
     },
     /// The terminal of a process changed its size.
     Resize {
@@ -148,6 +155,12 @@ pub enum AgentMessage {
         /// Whether the kernel killed a process of this container for want of memory.
         #[serde(default)]
         oom_killed: bool,
+    },
+    /// The answer to [`HostMessage::Limit`].
+    Limited {
+        /// Why not all of them are set.
+        #[serde(default)]
+        error: Option<String>,
     },
     /// The guest wants to have this much memory. It is given as much of it as it may have ([`crate::Limits::guest_memory`]), and
     /// sees when it is there.

@@ -15,6 +15,7 @@ mod network;
 mod network_attach;
 mod output;
 mod pool;
+mod system;
 mod table;
 mod template;
 pub mod terminal;
@@ -62,6 +63,9 @@ enum Command {
     /// Work with networks
     #[command(subcommand)]
     Network(network::Verb),
+    /// See what hull takes of the disk, and give it back
+    #[command(subcommand)]
+    System(system::Verb),
     /// Measure what the boundary costs on this host
     #[command(subcommand)]
     Bench(bench::Verb),
@@ -120,6 +124,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Template(verb) => verb.run(),
         Command::Pool(verb) => verb.run(),
         Command::Network(verb) => verb.run(),
+        Command::System(verb) => verb.run(),
         Command::Bench(verb) => verb.run(),
         Command::Info(verb) => verb.run(),
         Command::Version(verb) => verb.run(),

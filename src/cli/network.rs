@@ -245,7 +245,11 @@ impl Rm {
     }
 }
 
-fn prune() -> anyhow::Result<ExitCode> {
+/// Removes networks that no container uses, and prints which.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn prune() -> anyhow::Result<ExitCode> {
     let store = Store::open();
     let containers = Containers::open()?.list()?;
     for config in store.list()? {

@@ -51,6 +51,30 @@ impl Drop for RawTerminal {
     }
 }
 
+/// The terminal does not show what is typed, until this is dropped.
+pub struct Silence(rustix::termios::Termios);
+
+impl Silence {
+    /// Has it show nothing.
+    ///
+    /// # Errors
+    /// When standard input is no terminal.
+    pub fn begin() -> io::Result<Self> {
+        let saved = tcgetattr(stdin())?;
+        let mut silent = saved.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        tcsetattr(stdin(), OptionalActions::Now, &silent)?;
+        Ok(Self(saved))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
+        eprintln!();
+    }
+}
+
 /// Puts the terminal back, if it is raw: for a process that ends without dropping anything.
 pub fn restore() {
     // A panic that holds the lock has not changed the terminal.

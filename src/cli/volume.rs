@@ -137,7 +137,7 @@ impl Verb {
                     done => done.map(|()| name.clone()),
                 }))
             }
-            Self::Prune(verb) => prune(&volumes, &verb),
+            Self::Prune(verb) => prune(&verb),
         }
     }
 }
@@ -221,7 +221,7 @@ fn means(volume: &Volume, filter: &str, used: bool) -> anyhow::Result<bool> {
     })
 }
 
-fn prune(volumes: &Volumes, verb: &Prune) -> anyhow::Result<ExitCode> {
+fn prune(verb: &Prune) -> anyhow::Result<ExitCode> {
     if !verb.force {
         let which = if verb.all { "all" } else { "anonymous" };
         eprintln!("WARNING! This will remove {which} local volumes not used by at least one container.");
@@ -229,12 +229,21 @@ fn prune(volumes: &Volumes, verb: &Prune) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let (removed, bytes) = volumes.prune(verb.all, &Store::open()?)?;
+    let bytes = prune_all(verb.all)?;
+    println!("Total reclaimed space: {}", size::human(bytes));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes volumes that no container has: those without a name of their own, or `all`. Prints which, and gives the bytes that they took.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn prune_all(all: bool) -> anyhow::Result<u64> {
+    let (removed, bytes) = Volumes::open()?.prune(all, &Store::open()?)?;
     if !removed.is_empty() {
         println!("Deleted Volumes:");
         removed.iter().for_each(|name| println!("{name}"));
         println!();
     }
-    println!("Total reclaimed space: {}", size::human(bytes));
-    Ok(ExitCode::SUCCESS)
+    Ok(bytes)
 }

@@ -21,7 +21,7 @@ pub fn connect(
     address: Option<Ipv4Addr>,
 ) -> Result<()> {
     let (folder, _lock) = resting(store, container)?;
-    store.change(&folder, |description| join(description, network, aliases, address))
+    store.change(&folder, |description| join(description, network, aliases, address)).map(drop)
 }
 
 fn join(
@@ -56,7 +56,7 @@ fn join(
 /// When there is no such container, it runs, or is not in that network.
 pub fn disconnect(store: &Store, container: &str, network: &str) -> Result<()> {
     let (folder, _lock) = resting(store, container)?;
-    store.change(&folder, |description| part(description, network))
+    store.change(&folder, |description| part(description, network)).map(drop)
 }
 
 fn part(description: Description, network: &str) -> Result<Description> {

@@ -13,7 +13,7 @@ use crate::{
     network::{control::Protocol, egress::Allowed, wire::Mac},
 };
 
-/// A container as it was created. Never changes afterwards, but for a rename.
+/// A container as it was created. Changes afterwards only by a rename and by `hull update`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Description {

@@ -32,6 +32,7 @@ mod sizing;
 mod start;
 pub mod state;
 pub mod template;
+pub mod update;
 pub mod volume;
 
 pub use config::{Config, Description, Endpoint, HostConfig, LogConfig, Port, PortBinding, Ulimit};

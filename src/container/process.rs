@@ -9,7 +9,7 @@ use super::{
     Config, Description, HostConfig, Share, VmSize,
     capability::Capabilities,
     error::{Error, Result},
-    limits,
+    limits as resource,
     mount::depth,
     networking, seccomp,
 };
@@ -77,20 +77,25 @@ pub fn container(
         mounts,
         files,
         network: None,
-        limits: Limits {
-            memory: (host_config.memory > 0).then_some(host_config.memory),
-            guest_memory: (share.memory > size.memory).then_some(share.memory),
-            cpus: (share.cpus < size.vcpus).then_some(share.cpus),
-            cpu_millis: cpu_limit(host_config.nano_cpus),
-            pids: host_config.pids_limit,
-            cpuset: host_config.cpuset_cpus.clone(),
-        },
+        limits: limits(host_config, size, share),
         masked_paths: host_config.masked_paths.clone(),
         read_only_paths: host_config.readonly_paths.clone(),
         privileged: host_config.privileged,
         user_namespace: false,
         shm_size: host_config.shm_size,
         sysctls: sysctls(&host_config.sysctls),
+    }
+}
+
+/// The limits of a container's cgroup.
+pub fn limits(host_config: &HostConfig, size: VmSize, share: Share) -> Limits {
+    Limits {
+        memory: (host_config.memory > 0).then_some(host_config.memory),
+        guest_memory: (share.memory > size.memory).then_some(share.memory),
+        cpus: (share.cpus < size.vcpus).then_some(share.cpus),
+        cpu_millis: cpu_limit(host_config.nano_cpus),
+        pids: host_config.pids_limit,
+        cpuset: host_config.cpuset_cpus.clone(),
     }
 }
 
@@ -180,7 +185,7 @@ pub fn process(description: &Description) -> Result<Process> {
         capabilities: capabilities.0,
         seccomp,
         no_new_privileges: security.no_new_privileges,
-        rlimits: limits::rlimits(&host_config.ulimits)?,
+        rlimits: resource::rlimits(&host_config.ulimits)?,
         init: host_config.init,
         tool: None,
         oom_score_adj: host_config.oom_score_adj,

@@ -15,6 +15,7 @@
 //! ```
 
 mod compression;
+pub mod credentials;
 pub mod derive;
 mod digest;
 pub mod erofs;
@@ -23,8 +24,10 @@ pub mod load;
 pub mod manifest;
 mod platform;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
+pub mod save;
 pub mod store;
 pub mod tar;
 

@@ -148,10 +148,12 @@ fn fetch_layers(
     }
     let workers = missing.len().min(PARALLEL);
     let (queue, failure, cancelled) = (Mutex::new(missing), Mutex::new(None), AtomicBool::new(false));
+    // A lock that is taken in the head of a loop is held for all of its body.
+    let next = || queue.lock().expect("no worker panics with it").pop_front();
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(layer) = queue.lock().expect("no worker panics with it").pop_front() {
+                while let Some(layer) = next() {
                     if let Err(error) = fetch_layer(repository, ingest, layer, progress, &cancelled) {
                         // The first failure is the reason; the others follow from it.
                         if !cancelled.swap(true, Ordering::Relaxed) {

@@ -94,9 +94,8 @@ impl Ring {
         let mut none = RecvAncillaryBuffer::default();
         let received = rustix::net::recvmsg(socket, &mut parts, &mut none, RecvFlags::DONTWAIT);
         let count = received.map(|received| received.bytes);
-        match count {
-            Ok(count) => self.length += count,
-            Err(_) => {}
+        if let Ok(count) = count {
+            self.length += count;
         }
         Ok(count?)
     }

@@ -3,7 +3,7 @@
 //! Each message is a packet with at most one descriptor beside it (see [`crate::vmm::channel`]). The data of
 //! attached streams never passes here: the front end makes pipes and sends their far ends.
 
-use hull_protocol::{Signal, WindowSize};
+use hull_protocol::{Limits, Signal, WindowSize};
 use serde::{Deserialize, Serialize};
 
 /// From a front end to the keeper.
@@ -48,6 +48,13 @@ pub enum ClientMessage {
     },
     /// Starts the process that was prepared.
     Begin,
+    /// Gives the container other limits; answered by [`KeeperMessage::Updated`] or [`KeeperMessage::Refused`].
+    Update {
+        /// The limits.
+        limits: Limits,
+        /// Most memory of the VM, in bytes.
+        most_memory: u64,
+    },
     /// Has the VM stand still; answered by [`KeeperMessage::Paused`] or [`KeeperMessage::Refused`].
     Pause,
     /// Lets it go on; answered by [`KeeperMessage::GoesOn`] or [`KeeperMessage::Refused`].
@@ -110,6 +117,8 @@ pub enum KeeperMessage {
         /// Why: the end of a sentence about the container.
         message: String,
     },
+    /// The answer to [`ClientMessage::Update`].
+    Updated,
     /// The answer to [`ClientMessage::Pause`].
     Paused,
     /// To whoever had it stand still, or let it go on: it does.

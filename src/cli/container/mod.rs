@@ -42,10 +42,13 @@ mod stop;
 mod time;
 mod timings;
 mod top;
+mod update;
 mod wait;
 
+pub use events::Events;
 pub use keeper::Keeper;
 pub use options::parse_cpus;
+pub use prune::{parse_filter, prune};
 pub use time::parse_time;
 
 /// Verbs that stand on their own, and below `hull container`.
@@ -80,6 +83,8 @@ pub enum Verb {
     Rm(rm::Rm),
     /// Give a container another name
     Rename(rename::Rename),
+    /// Change what containers may use
+    Update(update::Update),
     /// List containers
     #[command(visible_alias = "list", alias = "ls")]
     Ps(ps::Ps),
@@ -127,6 +132,7 @@ impl Verb {
             Verb::Kill(verb) => verb.run(),
             Verb::Wait(verb) => verb.run(),
             Verb::Rm(verb) => verb.run(),
+            Verb::Update(verb) => verb.run(),
             Verb::Ps(verb) => verb.run(),
             Verb::Port(verb) => verb.run(),
             Verb::Stats(verb) => verb.run(),

@@ -27,14 +27,25 @@ pub struct Prune {
 
 /// Which are meant.
 #[derive(Debug, Clone)]
-enum Filter {
+pub enum Filter {
     /// Created before this.
     Until(jiff::Timestamp),
     /// With this label, or without it.
-    Label { name: String, value: Option<String>, wanted: bool },
+    Label {
+        /// Its name.
+        name: String,
+        /// Its value, if that matters.
+        value: Option<String>,
+        /// They are to have it.
+        wanted: bool,
+    },
 }
 
-fn parse_filter(text: &str) -> Result<Filter, String> {
+/// Reads a filter.
+///
+/// # Errors
+/// When there is none of this kind.
+pub fn parse_filter(text: &str) -> Result<Filter, String> {
     let unknown = || {
         format!("invalid filter '{text}'; there are until=TIME, label=NAME[=VALUE] and label!=NAME[=VALUE]")
     };
@@ -77,35 +88,44 @@ impl Prune {
                 return Ok(ExitCode::SUCCESS);
             }
         }
-        let store = Store::open()?;
-        let over = |state: &State| matches!(state.status, Status::Created | Status::Exited | Status::Dead);
-        let mut code = ExitCode::SUCCESS;
-        let (mut removed, mut reclaimed) = (Vec::new(), 0);
-        for (folder, description, state) in store.list()? {
-            if !over(&state) || !self.filter.iter().all(|filter| filter.means(&description)) {
-                continue;
-            }
-            let size = folders::allocated(folder.path());
-            match action::remove(&store, folder.id.as_str(), false, false) {
-                Ok(()) => {
-                    removed.push(folder.id);
-                    reclaimed += size;
-                }
-                // It was started, or removed, a moment ago.
-                Err(error) => {
-                    eprintln!("hull: {error}");
-                    code = ExitCode::FAILURE;
-                }
-            }
-        }
-        if !removed.is_empty() {
-            println!("Deleted Containers:");
-            removed.iter().for_each(|id| println!("{id}"));
-            println!();
-        }
+        let (code, reclaimed) = prune(&self.filter)?;
         println!("Total reclaimed space: {}", size::human(reclaimed));
         Ok(code)
     }
+}
+
+/// Removes containers that do not run and that all filters mean. Prints which, and gives the bytes that they took.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn prune(filters: &[Filter]) -> anyhow::Result<(ExitCode, u64)> {
+    let store = Store::open()?;
+    let over = |state: &State| matches!(state.status, Status::Created | Status::Exited | Status::Dead);
+    let mut code = ExitCode::SUCCESS;
+    let (mut removed, mut reclaimed) = (Vec::new(), 0);
+    for (folder, description, state) in store.list()? {
+        if !over(&state) || !filters.iter().all(|filter| filter.means(&description)) {
+            continue;
+        }
+        let size = folders::allocated(folder.path());
+        match action::remove(&store, folder.id.as_str(), false, false) {
+            Ok(()) => {
+                removed.push(folder.id);
+                reclaimed += size;
+            }
+            // It was started, or removed, a moment ago.
+            Err(error) => {
+                eprintln!("hull: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    if !removed.is_empty() {
+        println!("Deleted Containers:");
+        removed.iter().for_each(|id| println!("{id}"));
+        println!();
+    }
+    Ok((code, reclaimed))
 }
 
 #[cfg(test)]

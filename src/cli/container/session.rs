@@ -246,6 +246,7 @@ impl<'a> Session<'a> {
             KeeperMessage::Gone { .. }
             | KeeperMessage::Frozen
             | KeeperMessage::Paused
+            | KeeperMessage::Updated
             | KeeperMessage::Refused { .. }
             | KeeperMessage::GoesOn => {}
         }

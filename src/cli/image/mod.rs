@@ -5,17 +5,23 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub mod filter;
+mod history;
 mod images;
 mod inspect;
 mod load;
+mod login;
 mod progress;
+mod prune;
 mod pull;
+mod push;
 mod rmi;
+mod save;
 pub mod size;
 mod tag;
 mod tree;
 
 pub use inspect::describe;
+pub use prune::prune;
 pub use pull::obtain;
 
 /// Verbs that stand on their own.
@@ -32,6 +38,16 @@ pub enum Verb {
     Rmi(rmi::Rmi),
     /// Give an image another name
     Tag(tag::Tag),
+    /// Show how an image was made
+    History(history::History),
+    /// Upload an image to a registry
+    Push(push::Push),
+    /// Save images to an archive
+    Save(save::Save),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Log out of a registry
+    Logout(login::Logout),
 }
 
 impl Verb {
@@ -43,6 +59,11 @@ impl Verb {
             Verb::Pull(verb) => verb.run(),
             Verb::Rmi(verb) => verb.run(),
             Verb::Tag(verb) => verb.run(),
+            Verb::History(verb) => verb.run(),
+            Verb::Push(verb) => verb.run(),
+            Verb::Save(verb) => verb.run(),
+            Verb::Login(verb) => verb.run(),
+            Verb::Logout(verb) => verb.run(),
         }
     }
 }
@@ -65,6 +86,14 @@ pub enum GroupVerb {
     Rm(rmi::Rmi),
     /// Give an image another name
     Tag(tag::Tag),
+    /// Show how an image was made
+    History(history::History),
+    /// Remove images that nobody uses
+    Prune(prune::Prune),
+    /// Upload an image to a registry
+    Push(push::Push),
+    /// Save images to an archive
+    Save(save::Save),
 }
 
 impl GroupVerb {
@@ -77,6 +106,10 @@ impl GroupVerb {
             GroupVerb::Pull(verb) => verb.run(),
             GroupVerb::Rm(verb) => verb.run(),
             GroupVerb::Tag(verb) => verb.run(),
+            GroupVerb::History(verb) => verb.run(),
+            GroupVerb::Prune(verb) => verb.run(),
+            GroupVerb::Push(verb) => verb.run(),
+            GroupVerb::Save(verb) => verb.run(),
         }
     }
 }

@@ -322,7 +322,7 @@ impl Store {
         Ok(())
     }
 
-    /// Changes what was asked of a container, whose lock the caller holds.
+    /// Changes what was asked of a container; gives what is asked now.
     ///
     /// # Errors
     /// When it is gone, the change is refused, or it cannot be written.
@@ -330,11 +330,13 @@ impl Store {
         &self,
         folder: &Folder,
         change: impl FnOnce(Description) -> Result<Description>,
-    ) -> Result<()> {
+    ) -> Result<Description> {
         // Nobody gives it another name meanwhile.
         let _lock = self.lock()?;
         let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
-        folder.write_description(&change(description)?)
+        let description = change(description)?;
+        folder.write_description(&description)?;
+        Ok(description)
     }
 
     /// Removes the volumes that were made for a container that has gone.

@@ -35,15 +35,15 @@ pub(super) struct Authority {
 
 /// What a registry asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Challenge {
+pub(super) enum Challenge {
     Basic,
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
 impl Authority {
-    pub(super) fn new(reference: &Reference) -> Self {
-        let login = if reference.registry() == DOCKER_HUB { DOCKER_HUB_LOGIN } else { reference.registry() };
-        let scope = format!("repository:{}:pull", reference.repository());
+    pub(super) fn new(reference: &Reference, actions: &str) -> Self {
+        let login = login_name(reference.registry());
+        let scope = format!("repository:{}:{actions}", reference.repository());
         Authority { login: login.to_owned(), scope, header: Mutex::new(None) }
     }
 
@@ -110,19 +110,24 @@ impl Authority {
     }
 }
 
+/// What Docker calls a registry where it keeps logins.
+pub fn login_name(registry: &str) -> &str {
+    if registry == DOCKER_HUB { DOCKER_HUB_LOGIN } else { registry }
+}
+
 /// Docker's configuration.
-fn config_file() -> Option<PathBuf> {
+pub fn config_file() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
     let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
     folder.map(|folder| folder.join("config.json"))
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// A token from the service at `realm`.
-fn token(
+pub(super) fn token(
     to: &Repository,
     what: &str,
     realm: &str,
@@ -180,7 +185,7 @@ fn token(
 }
 
 /// Parses a `WWW-Authenticate` header (RFC 9110, 11.6.1).
-fn parse(header: &str) -> Option<Challenge> {
+pub(super) fn parse(header: &str) -> Option<Challenge> {
     let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
     if scheme.eq_ignore_ascii_case("basic") {
         return Some(Challenge::Basic);

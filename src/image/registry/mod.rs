@@ -3,8 +3,10 @@
 mod auth;
 mod blob;
 mod error;
+mod login;
 mod resolver;
 mod retry;
+mod upload;
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -19,8 +21,11 @@ use super::manifest::MAX_JSON;
 use super::reference::DOCKER_HUB;
 use super::{Digest, Reference};
 use auth::Authority;
+pub use auth::{config_file, login_name};
 pub use blob::BlobReader;
 pub use error::{Error, Reason};
+pub use login::check as check_login;
+pub use upload::{Outgoing, Uploaded};
 
 /// Docker Hub's registry has another address than its name.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
@@ -53,8 +58,22 @@ pub struct Fetched {
 }
 
 impl Repository {
-    /// The repository that `reference` is in. Nothing is sent yet.
+    /// The repository that `reference` is in, to read from. Nothing is sent yet.
     pub fn new(reference: &Reference) -> Self {
+        Self::with_scope(reference, "pull")
+    }
+
+    /// The same, to write to.
+    pub fn for_push(reference: &Reference) -> Self {
+        Self::with_scope(reference, "pull,push")
+    }
+
+    /// Scheme and host: `https://host`.
+    fn origin(&self) -> &str {
+        self.base.split("/v2/").next().unwrap_or_default()
+    }
+
+    fn with_scope(reference: &Reference, actions: &str) -> Self {
         let registry = reference.registry();
         let host = if registry == DOCKER_HUB { DOCKER_HUB_HOST } else { registry };
         let plain = is_loopback(registry);
@@ -63,7 +82,7 @@ impl Repository {
             reference: reference.clone(),
             agent: agent(plain),
             base: format!("{scheme}://{host}/v2/{}", reference.repository()),
-            authority: Authority::new(reference),
+            authority: Authority::new(reference, actions),
         }
     }
 
@@ -129,13 +148,19 @@ impl Repository {
         url: &str,
         make: impl Fn(&str) -> Request,
     ) -> Result<Response<Body>, Error> {
-        let send = || {
-            let request = match self.authority.header() {
-                Some(header) => make(url).header("authorization", header),
-                None => make(url),
-            };
-            request.call().map_err(|error| self.error(what, Reason::of(error)))
-        };
+        self.exchange(what, |header| match header {
+            Some(header) => make(url).header("authorization", header).call(),
+            None => make(url).call(),
+        })
+    }
+
+    /// The same for any request, which is given the `Authorization` header that it is to have.
+    fn exchange(
+        &self,
+        what: &str,
+        call: impl Fn(Option<String>) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, Error> {
+        let send = || call(self.authority.header()).map_err(|error| self.error(what, Reason::of(error)));
         let response = send()?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.check(what, response);

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::metadata::Metadata;
 use super::{Expected, Image, Layer, Store};
-use crate::image::manifest::{Blueprint, Document, MAX_JSON};
+use crate::image::manifest::{Blueprint, Document, LayerPlan, MAX_JSON};
 use crate::image::{Digest, Error, Reference, Result};
 
 impl Store {
@@ -29,7 +29,7 @@ impl Store {
     pub(super) fn image(&self, metadata: &Metadata, id: Digest) -> Result<Image> {
         let record = metadata.images.get(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
         let blueprint = self.blueprint(record.manifest)?;
-        let layer = |plan: &crate::image::manifest::LayerPlan| {
+        let layer = |plan: &LayerPlan| {
             let path = self.layer_path(plan.diff_id);
             let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             Layer { diff_id: plan.diff_id, blob: plan.blob, path, size }
@@ -117,6 +117,31 @@ impl Image {
     /// Size of its layers' file systems together, in bytes.
     pub fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
+    }
+
+    /// Its layers' blobs, lowest first.
+    ///
+    /// # Errors
+    /// When its manifest cannot be read.
+    pub fn plan(&self) -> Result<Vec<LayerPlan>> {
+        Ok(self.store.blueprint(self.manifest)?.layers)
+    }
+
+    /// Its manifest, as it came.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn manifest_json(&self) -> Result<Vec<u8>> {
+        self.store.read_blob(self.manifest)
+    }
+
+    /// Opens a blob of it: its configuration or a layer, as it came.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn open_blob(&self, digest: Digest) -> Result<File> {
+        let path = self.store.blob_path(digest);
+        File::open(&path).map_err(Error::file("cannot open", &path))
     }
 
     /// Opens every layer's EROFS image, lowest first. An open file stays whole whatever is removed from the store. A layer

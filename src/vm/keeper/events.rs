@@ -254,6 +254,9 @@ impl Keeper {
             (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Running) => {
                 self.exited(status, oom_killed);
             }
+            (AgentMessage::Limited { error }, Stage::Running | Stage::Resting) => {
+                self.updated(error.map(|error| printable(error.as_bytes())));
+            }
             (AgentMessage::Memory { wanted }, Stage::Starting | Stage::Running | Stage::Resting) => self.give_memory(wanted),
             (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Resting) => {
                 self.exited_at_rest(status, oom_killed);
@@ -415,6 +418,7 @@ impl Keeper {
             ClientMessage::Begin => self.begin_exec(id),
             ClientMessage::Resize { size } if process != PROCESS => self.resize_exec(process, size),
             ClientMessage::Resize { size } => self.resize(size),
+            ClientMessage::Update { limits, most_memory } => self.update(id, limits, most_memory),
             ClientMessage::Pause => self.pause(id),
             ClientMessage::Unpause => self.end_pause(id),
             ClientMessage::Freeze => match descriptor {

@@ -24,6 +24,7 @@ mod pause;
 mod poll;
 mod rest;
 mod streams;
+mod update;
 
 use std::{
     os::fd::OwnedFd,
@@ -214,6 +215,8 @@ pub struct Keeper {
     escalation: Option<(Instant, Escalation)>,
     streams: Streams,
     watch: health::Watch,
+    /// Who waits for the agent to set limits.
+    updating: Option<ClientId>,
     /// Further processes that were asked for and are not over.
     execs: Vec<Exec>,
     next_process: ProcessId,
@@ -258,6 +261,7 @@ impl Keeper {
         let mut keeper = Self {
             streams: Streams::new(input, outputs(terminal)),
             watch: health::Watch::new(task.check.clone()),
+            updating: None,
             execs: Vec::new(),
             next_process: PROCESS + 1,
             task,

@@ -1,0 +1,69 @@
+//! `hull update`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{for_each, options::parse_cpus};
+use crate::{
+    config::Size,
+    container::{
+        Error,
+        restart::RestartPolicy,
+        update::{self, Change},
+    },
+};
+
+/// Change what containers may use
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Most memory the container may use
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Memory and swap together; a guest has no swap, so this is what --memory says
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    memory_swap: Option<Size>,
+    /// Number of CPUs
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u64>,
+    /// CPUs of its VM that the container may use, such as 0-1 or 0,2
+    #[arg(long, value_name = "CPUS")]
+    cpuset_cpus: Option<String>,
+    /// Most processes; -1 is no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// When the container is started again: no, on-failure[:NUMBER], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl Update {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if self.memory_swap.is_some_and(|swap| Some(swap) != self.memory) {
+            anyhow::bail!("--memory-swap: a guest has no swap; give it the value of --memory");
+        }
+        let pids = |limit: i64| match limit {
+            0 | -1 => Ok(None),
+            limit => u32::try_from(limit)
+                .map(Some)
+                .map_err(|_| Error::Invalid(format!("invalid PIDs limit: {limit}"))),
+        };
+        let change = Change {
+            memory: self.memory.map(|size| size.0),
+            nano_cpus: self.cpus,
+            pids_limit: self.pids_limit.map(pids).transpose()?,
+            cpuset_cpus: self.cpuset_cpus,
+            restart_policy: self.restart,
+        };
+        if change == Change::default() {
+            anyhow::bail!("you must provide one or more flags when using this command");
+        }
+        for_each(&self.containers, |store, container| {
+            update::update(store, container, &change).map(|()| container.to_owned())
+        })
+    }
+}
