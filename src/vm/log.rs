@@ -25,7 +25,7 @@ const PREFIX: usize = TIME + " stdout F ".len();
 /// How much of a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a file, as far as whole pieces of output make that possible; `None` is no limit.
+    /// Bytes of a file, as far as whole lines make that possible; `None` is no limit.
     pub size: Option<u64>,
     /// Files, with the one that is written.
     pub files: u32,
@@ -90,10 +90,12 @@ impl Writer {
     /// # Errors
     /// As `write(2)`: a full disk. Nothing or all of it may be written.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let time = self.formatter.format(SystemTime::now());
+        let mut time = [0; TIME];
+        time.copy_from_slice(self.formatter.format(SystemTime::now()));
         self.lines.clear();
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.lines.extend_from_slice(time);
+            let start = self.lines.len();
+            self.lines.extend_from_slice(&time);
             self.lines.extend_from_slice(if stream == Stream::Stderr { b" stderr " } else { b" stdout " });
             match line.strip_suffix(b"\n") {
                 Some(_) => self.lines.extend_from_slice(b"F "),
@@ -103,13 +105,24 @@ impl Writer {
             if !line.ends_with(b"\n") {
                 self.lines.push(b'\n');
             }
+            if self.size + start as u64 > 0 && self.is_over(self.lines.len()) {
+                let rest = self.lines.split_off(start);
+                self.flush()?;
+                self.rotate()?;
+                self.lines = rest;
+            }
         }
-        let length = self.lines.len() as u64;
-        let full = |limits: &Limits| limits.size.is_some_and(|most| self.size + length > most);
-        if self.size > 0 && self.rotation.as_ref().is_some_and(|(_, limits)| full(limits)) {
-            self.rotate()?;
-        }
-        self.size += length;
+        self.flush()
+    }
+
+    /// Whether with so many bytes more the file would be larger than it may be.
+    fn is_over(&self, more: usize) -> bool {
+        let most = self.rotation.as_ref().and_then(|(_, limits)| limits.size);
+        most.is_some_and(|most| self.size + more as u64 > most)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.size += self.lines.len() as u64;
         self.file.write_all(&self.lines)
     }
 }

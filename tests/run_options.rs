@@ -1,0 +1,127 @@
+//! Options of `run` that are seen in the container, and what `update` and `ps` make of containers.
+
+mod common;
+
+use common::{Home, eventually};
+
+#[test]
+fn options_are_seen_in_the_container_and_changed_while_it_runs() {
+    let Some(home) = Home::with_busybox("options_are_seen_in_the_container_and_changed_while_it_runs") else {
+        return;
+    };
+    let labels = home.folder.path().join("labels");
+    std::fs::write(&labels, "# of a file\ntier=front\nkeep\n").expect("a file");
+    home.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--group-add",
+        "29",
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "--oom-score-adj",
+        "500",
+        "--cpuset-cpus",
+        "0",
+        "--annotation",
+        "a=b",
+        "--label-file",
+        labels.to_str().expect("a path in UTF-8"),
+        "--label",
+        "keep=yes",
+        "busybox",
+        "sleep",
+        "100000",
+    ]);
+    let script = "id -G; cat /proc/sys/net/ipv4/ip_forward /proc/1/oom_score_adj; grep -o 'list:.*' /proc/1/status | head -1";
+    let told = home.ok(&["exec", "web", "sh", "-c", script]);
+    assert_eq!(told, "0 29\n1\n500\nlist:\t0\n");
+    let told = home.ok(&["ps", "--format", "{{.Names}} {{.Label \"tier\"}} {{.Label \"keep\"}} {{.State}}"]);
+    assert_eq!(told, "web front yes running\n");
+
+    home.ok(&[
+        "update",
+        "-m",
+        "64m",
+        "--pids-limit",
+        "20",
+        "--cpus",
+        "0.5",
+        "--restart",
+        "on-failure:3",
+        "web",
+    ]);
+    let limits = "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max";
+    assert_eq!(home.ok(&["exec", "web", "sh", "-c", limits]), "20\n67108864\n50000 100000\n");
+    let template = "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}";
+    assert_eq!(home.ok(&["inspect", "-f", template, "web"]), "67108864 on-failure 3\n");
+    home.ok(&["update", "--pids-limit", "-1", "web"]);
+    assert!(home.ok(&["exec", "web", "sh", "-c", limits]).starts_with("max\n"));
+    for (arguments, expected) in [
+        (&["update", "web"][..], "one or more flags"),
+        (&["update", "--cpus", "999", "web"], "range of CPUs"),
+        (&["update", "-m", "1k", "web"], "Minimum memory limit"),
+        (&["update", "--restart", "often", "web"], "invalid restart policy"),
+        (&["update", "--cpus", "1", "nobody"], "No such container: nobody"),
+    ] {
+        let output = home.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && errors.contains(expected), "{arguments:?}: {errors}");
+    }
+
+    home.ok(&["create", "--name", "other", "--label", "keep=no", "-v", "data:/data", "busybox"]);
+    let names = |filters: &[&str]| {
+        let all: Vec<_> = ["ps", "-a", "--format", "{{.Names}}"].iter().chain(filters).copied().collect();
+        home.ok(&all).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for (filter, expected) in [
+        ("name=^we", "web"),
+        ("label=keep", "other web"),
+        ("label=keep=no", "other"),
+        ("status=created", "other"),
+        ("status=running", "web"),
+        ("ancestor=busybox", "other web"),
+        ("ancestor=nothing", ""),
+        ("before=other", "web"),
+        ("since=web", "other"),
+        ("volume=data", "other"),
+        ("volume=/data", "other"),
+        ("network=bridge", "other web"),
+        ("health=none", "other web"),
+        ("exited=0", ""),
+    ] {
+        assert_eq!(names(&["--filter", filter]), expected, "{filter}");
+    }
+    assert_eq!(names(&["--filter", "label=keep", "--filter", "label=tier"]), "web");
+    assert!(home.fails(1, &["ps", "--filter", "colour=red"]).contains("invalid filter 'colour'"));
+    assert!(home.fails(1, &["ps", "--format", "{{.Nope}}"]).contains("map has no entry for key \"Nope\""));
+    assert_eq!(home.ok(&["ps", "-q", "-n", "1"]), home.ok(&["ps", "-q", "-l"]));
+    assert_eq!(home.ok(&["volume", "ls", "--format", "{{.Name}}: {{.Driver}}"]), "data: local\n");
+    assert_eq!(home.ok(&["network", "inspect", "-f", "{{.Driver}}", "bridge"]), "bridge\n");
+    let table = home.ok(&["ps", "-a", "--format", "table {{.Names}}\\t{{.State}}"]);
+    assert_eq!(table, "NAMES     STATE\nother     created\nweb       running\n");
+    home.ok(&["rm", "-f", "web", "other"]);
+
+    // What is printed beyond the limit pushes the oldest out.
+    let script = "for i in $(seq 1 200); do echo line $i; done";
+    home.ok(&[
+        "run",
+        "--name",
+        "loud",
+        "--log-opt",
+        "max-size=2k",
+        "--log-opt",
+        "max-file=2",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    eventually("the log", || home.ok(&["logs", "loud"]).ends_with("line 200\n"));
+    let lines = home.ok(&["logs", "loud"]).lines().count();
+    assert!((2..200).contains(&lines), "{lines} lines");
+    assert_eq!(home.ok(&["logs", "--tail", "2", "loud"]), "line 199\nline 200\n");
+    home.ok(&["rm", "loud"]);
+    home.nothing_is_left("containers with options");
+}
