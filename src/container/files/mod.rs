@@ -9,7 +9,6 @@ pub mod commit;
 pub mod copy;
 
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use hull_protocol::{Process, Tool};
 
@@ -76,6 +75,6 @@ fn text(access: &Access, place: Tool, arguments: &[&str]) -> Result<String> {
 pub fn export(access: &Access, to: &mut impl Write) -> Result<()> {
     let mut running = access.start(Tool::Inside, &["export"], false)?;
     let copied = io::copy(&mut running.output, to).and_then(|_| to.flush());
-    copied.map_err(Error::file("cannot write", Path::new("the archive")))?;
+    copied.map_err(|error| Error::Invalid(format!("cannot write the archive: {error}")))?;
     running.finish()
 }
