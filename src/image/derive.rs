@@ -1,11 +1,12 @@
-//! An image made of another one and a layer more (`hull commit`).
+//! An image made of another one and a layer more (`hull commit`), or of a layer alone (`hull import`).
 
 use std::io::Read;
 
+use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
 use super::store::{Expected, Ingest, Ingested};
-use super::{Digest, Error, Image, Reference, Result};
+use super::{Digest, Error, Image, Platform, Reference, Result};
 
 /// What is different in the new image's configuration, beside its layer.
 #[derive(Debug, Clone, Default)]
@@ -22,22 +23,21 @@ pub struct Changes {
     pub config: Value,
 }
 
-/// Adds a layer to the store, from its archive.
+/// Adds a layer to the store, from its archive; `what` it is called in errors.
 ///
 /// # Errors
 /// When the archive makes no sense, or the disk is full; then nothing is left of it.
-pub fn layer(ingest: &Ingest, archive: impl Read) -> Result<Ingested> {
-    let what = "the container's writable layer".to_owned();
-    ingest.layer(archive, &Expected { what, blob: None, size: None, diff_id: None })
+pub fn layer(ingest: &Ingest, what: &str, archive: impl Read) -> Result<Ingested> {
+    ingest.layer(archive, &Expected { what: what.to_owned(), blob: None, size: None, diff_id: None })
 }
 
-/// Adds the image of `base`, the layer, and what else has changed, under this name if it is to have one. Gives its id.
+/// Adds the image of `base`, if there is one, the layer, and what else has changed, under this name if it is to have one. Gives its id.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn image(
     ingest: &Ingest,
-    base: &Image,
+    base: Option<&Image>,
     layer: &Ingested,
     changes: &Changes,
     name: Option<&Reference>,
@@ -45,7 +45,13 @@ pub fn image(
     let json = |bytes: &[u8], what: &str| -> Result<Value> {
         serde_json::from_slice(bytes).map_err(|error| Error::malformed(what, error.to_string()))
     };
-    let mut config = json(base.config_json.as_bytes(), "the image's configuration")?;
+    let mut config = match base {
+        Some(base) => json(base.config_json.as_bytes(), "the image's configuration")?,
+        None => {
+            let Platform { os, architecture, .. } = Platform::host();
+            json!({ "os": os, "architecture": architecture, "rootfs": { "type": "layers" } })
+        }
+    };
     config["created"] = changes.created.as_str().into();
     config["config"] = changes.config.clone();
     if !changes.author.is_empty() {
@@ -55,8 +61,10 @@ pub fn image(
     for old in ["container", "container_config"] {
         config.as_object_mut().and_then(|config| config.remove(old));
     }
-    let mut history = json!({ "created": changes.created, "created_by": changes.created_by });
-    for (key, value) in [("author", &changes.author), ("comment", &changes.comment)] {
+    let mut history = json!({ "created": changes.created });
+    for (key, value) in
+        [("created_by", &changes.created_by), ("author", &changes.author), ("comment", &changes.comment)]
+    {
         if !value.is_empty() {
             history[key] = value.as_str().into();
         }
@@ -66,7 +74,14 @@ pub fn image(
     let config = config.to_string().into_bytes();
     let id = ingest.blob(&config)?;
 
-    let mut manifest = json(&ingest.store().read_blob(base.manifest)?, "the image's manifest")?;
+    let mut manifest = match base {
+        Some(base) => json(&ingest.store().read_blob(base.manifest)?, "the image's manifest")?,
+        None => json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::ImageManifest.to_string(),
+            "config": { "mediaType": MediaType::ImageConfig.to_string() },
+        }),
+    };
     manifest["config"]["digest"] = id.to_string().into();
     manifest["config"]["size"] = config.len().into();
     let docker = manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json";

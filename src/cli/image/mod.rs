@@ -7,6 +7,7 @@ use clap::Subcommand;
 pub mod filter;
 mod history;
 mod images;
+mod import;
 mod inspect;
 mod load;
 mod login;
@@ -30,6 +31,8 @@ pub use pull::obtain;
 pub enum Verb {
     /// List images
     Images(images::Images),
+    /// Make an image of the archive of a file system
+    Import(import::Import),
     /// Load images from an archive or folder
     Load(load::Load),
     /// Download an image from a registry
@@ -55,6 +58,7 @@ impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Images(verb) => verb.run(),
+            Verb::Import(verb) => verb.run(),
             Verb::Load(verb) => verb.run(),
             Verb::Pull(verb) => verb.run(),
             Verb::Rmi(verb) => verb.run(),
@@ -74,6 +78,8 @@ impl Verb {
 pub enum GroupVerb {
     /// Show everything about images, as JSON
     Inspect(inspect::Inspect),
+    /// Make an image of the archive of a file system
+    Import(import::Import),
     /// Load images from an archive or folder
     Load(load::Load),
     /// List images
@@ -101,6 +107,7 @@ impl GroupVerb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             GroupVerb::Inspect(verb) => verb.run(),
+            GroupVerb::Import(verb) => verb.run(),
             GroupVerb::Load(verb) => verb.run(),
             GroupVerb::Ls(verb) => verb.run(),
             GroupVerb::Pull(verb) => verb.run(),

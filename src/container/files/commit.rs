@@ -43,7 +43,7 @@ pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
     let ingest = store.ingest()?;
     let pause = if wanted.pause && access.runs { "freeze" } else { "run" };
     let mut running = access.start(Tool::Beside, &["layer", pause], false)?;
-    let layer = derive::layer(&ingest, &mut running.output);
+    let layer = derive::layer(&ingest, "the container's writable layer", &mut running.output);
     // So that the tool is not kept from its end by what nobody has read.
     let _ = std::io::copy(&mut (&mut running.output).take(u64::MAX), &mut std::io::sink());
     running.finish()?;
@@ -54,7 +54,7 @@ pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
         created_by: description.config.args().join(" "),
         config: Value::Object(config),
     };
-    Ok(derive::image(&ingest, &base, &layer?, &changes, wanted.name.as_ref())?)
+    Ok(derive::image(&ingest, Some(&base), &layer?, &changes, wanted.name.as_ref())?)
 }
 
 /// The container's configuration as an image has it.
@@ -87,7 +87,10 @@ fn configuration(description: &crate::container::Description) -> Map<String, Val
 }
 
 /// Applies an instruction: those of a Dockerfile that are about the configuration, as `docker commit --change` has them.
-fn apply(config: &mut Map<String, Value>, change: &str) -> std::result::Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, in Docker's words.
+pub fn apply(config: &mut Map<String, Value>, change: &str) -> std::result::Result<(), String> {
     let (instruction, rest) = change.trim().split_once(char::is_whitespace).unwrap_or((change.trim(), ""));
     let instruction = instruction.to_ascii_uppercase();
     let rest = rest.trim();
