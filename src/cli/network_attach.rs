@@ -36,7 +36,8 @@ pub struct Disconnect {
 impl Connect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        attachment::connect(&Store::open()?, &self.container, &self.network, &self.alias, self.ip)?;
+        let network = networks().get(&self.network)?.name;
+        attachment::connect(&Store::open()?, &self.container, &network, &self.alias, self.ip)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -44,10 +45,15 @@ impl Connect {
 impl Disconnect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        match attachment::disconnect(&Store::open()?, &self.container, &self.network) {
+        let network = networks().get(&self.network)?.name;
+        match attachment::disconnect(&Store::open()?, &self.container, &network) {
             Err(crate::container::Error::NotFound(_)) if self.force => {}
             other => other?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn networks() -> crate::network::store::Store {
+    crate::network::store::Store::open()
 }

@@ -41,10 +41,10 @@ impl Membership {
     /// When there is no such network, or its process cannot be started.
     pub fn ask(network: &str, join: Join) -> anyhow::Result<Self> {
         let store = Store::open();
-        store.get(network)?;
+        let network = store.get(network)?.name;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (frames, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let channel = Channel::from(connect(&store, network)?);
+        let channel = Channel::from(connect(&store, &network)?);
         let kept = join.clone();
         let mut join = join;
         if let Some(ports) = control::unload(&mut join.ports)? {
@@ -52,7 +52,7 @@ impl Membership {
         }
         channel.send(&Request::Join(join), Some(theirs.as_fd()))?;
         channel.set_nonblocking(true)?;
-        Ok(Self { network: network.to_owned(), join: kept, channel, frames })
+        Ok(Self { network, join: kept, channel, frames })
     }
 
     /// What is to be asked for so that the VM has all that it has by this lease, if its network is lost.

@@ -33,6 +33,7 @@ impl Network {
     pub(super) fn meant(&mut self, member: Key, to: SocketAddr) -> Result<SocketAddr, Errno> {
         let now = self.now;
         let member = self.members.get(member).ok_or(Errno::ACCESS)?;
+        let limited = |ip| !member.egress.allows(ip, now);
         let to = if to.ip() != IpAddr::V4(self.gateway) {
             to
         } else if to.port() == names::PORT {
@@ -44,11 +45,17 @@ impl Network {
         } else if member.host {
             return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), to.port()));
         } else {
-            SocketAddr::new(own_address().ok_or(Errno::CONNREFUSED)?, to.port())
+            let own = own_address().ok_or(Errno::CONNREFUSED)?;
+            // By any of its addresses and names.
+            let named = NAMES.iter().any(|name| member.egress.allows_name(name));
+            if limited(to.ip()) && limited(own) && !named {
+                return Err(Errno::ACCESS);
+            }
+            return Ok(SocketAddr::new(own, to.port()));
         };
         if !address::reachable(to.ip()) {
             return Err(Errno::CONNREFUSED);
         }
-        if member.egress.allows(to.ip(), now) { Ok(to) } else { Err(Errno::ACCESS) }
+        if limited(to.ip()) { Err(Errno::ACCESS) } else { Ok(to) }
     }
 }

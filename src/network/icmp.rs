@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::{
     poll::Source,
+    quota::may_have_more,
     server::Network,
     slab::Key,
     wire::{Headers, ICMP, Packet, fold, sum},
@@ -78,9 +79,10 @@ impl Network {
 
     fn begin_ping(&mut self, member: Key, guest: IpAddr, other: Ipv4Addr, number: [u8; 2]) -> Option<Key> {
         self.meant(member, SocketAddr::new(other.into(), 0)).ok()?;
-        if self.pings.len() >= MOST {
-            let oldest = self.pings.iter().min_by_key(|(_, ping)| ping.used).map(|(key, _)| key);
-            oldest.into_iter().for_each(|key| drop(self.pings.remove(key)));
+        let own = || self.pings.iter().filter(|(_, ping)| ping.member == member);
+        if !may_have_more(own().count(), MOST.saturating_sub(self.pings.len())) {
+            let oldest = own().min_by_key(|(_, ping)| ping.used).map(|(key, _)| key)?;
+            self.pings.remove(oldest);
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, Some(ipproto::ICMP)).ok()?;

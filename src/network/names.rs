@@ -66,6 +66,14 @@ impl Question {
         (rest[2..] == CLASS_IN.to_be_bytes()).then_some(Self { name, kind, end: at + 4 })
     }
 
+    /// The question alone, without what its message says besides.
+    pub fn alone(&self, message: &[u8]) -> Vec<u8> {
+        let mut question = message[..self.end].to_vec();
+        // So many answers, authorities and additional records.
+        question[6..HEADER].fill(0);
+        question
+    }
+
     /// The message that answers it: with these addresses, as far as they are asked for.
     pub fn answer(&self, message: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
         let addresses = if self.kind == TYPE_A { addresses } else { &[] };

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{poll::Source, server::Network, slab::Key};
 
-/// Descriptors that a network takes at most, whatever the limit is.
-const MOST_DESCRIPTORS: u64 = 64 << 10;
+/// Descriptors that a network takes at most, whatever the limit is: what each connection may have wait in any case is half of all then.
+const MOST_DESCRIPTORS: u64 = 16 << 10;
 /// Descriptors that are for those of the process itself, and for a moment.
 const RESERVE: usize = 128;
 /// Bytes that wait in all connections.

@@ -55,12 +55,12 @@ impl Store {
         self.root.join(name)
     }
 
-    /// The network of this name; the one that is there without being made is made.
+    /// The network of this name, or whose id begins so; the one that is there without being made is made.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn get(&self, name: &str) -> anyhow::Result<Config> {
-        if let Some(config) = self.find(name)? {
+        if let Some(config) = self.find(name)?.or(self.find_by_id(name)?) {
             return Ok(config);
         }
         anyhow::ensure!(
@@ -78,6 +78,13 @@ impl Store {
         check_name(name)?;
         let path = self.folder(name).join(CONFIG);
         folder::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The network whose id begins so, if there is just one.
+    fn find_by_id(&self, id: &str) -> anyhow::Result<Option<Config>> {
+        let mut found = self.list()?.into_iter().filter(|config| config.id.starts_with(id));
+        let one = found.next();
+        Ok(if found.next().is_none() { one } else { None })
     }
 
     /// Makes a network.
@@ -151,6 +158,8 @@ impl Store {
     /// # Errors
     /// When there is none of the name, or somebody is in it.
     pub fn remove(&self, name: &str) -> anyhow::Result<()> {
+        let found = self.find(name)?.or(self.find_by_id(name)?);
+        let name = &found.with_context(|| format!("no such network: {name}"))?.name;
         anyhow::ensure!(name != DEFAULT, "bridge is a pre-defined network and cannot be removed");
         let _lock = folder::lock(&self.root)?;
         self.find(name)?.with_context(|| format!("no such network: {name}"))?;

@@ -91,11 +91,16 @@ impl Network {
                 Err(_) => return self.say_unreachable(member, packet, icmp::PORT),
             },
         };
+        // Of whom not everybody may be asked nothing but the question is passed on.
+        let limited = is_about_names && self.members.get(member).is_some_and(|it| it.egress.is_limited());
+        let question = if limited { Question::parse(datagram.payload) } else { None };
+        let alone = question.map(|question| question.alone(datagram.payload));
+        let payload = alone.as_deref().unwrap_or(datagram.payload);
         let now = self.now;
         let Some(conversation) = self.conversations.get_mut(key) else { return };
         conversation.heard = now;
         let mut again = false;
-        if let (Some(asked), Some(id)) = (&mut conversation.asked, datagram.payload.first_chunk::<2>()) {
+        if let (Some(asked), Some(id)) = (&mut conversation.asked, payload.first_chunk::<2>()) {
             // Two are asked at a time, for each kind of address, and repeated in turn.
             again = asked.ids.contains(id);
             if again || asked.ids.len() >= 16 {
@@ -107,7 +112,7 @@ impl Network {
             // Whoever was asked has not answered.
             self.ask_next(key);
         }
-        self.say(key, datagram.payload);
+        self.say(key, payload);
     }
 
     fn say(&mut self, key: Key, payload: &[u8]) {

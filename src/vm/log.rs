@@ -69,6 +69,9 @@ impl Writer {
     /// Begins a new file, and forgets the oldest.
     fn rotate(&mut self) -> io::Result<()> {
         let Some((path, limits)) = &self.rotation else { return Ok(()) };
+        // Made first, so that nothing is moved for one that cannot be.
+        let new = path.with_added_extension("new");
+        let file = File::options().append(true).create(true).open(&new)?;
         for number in (1..limits.files).rev() {
             let from = if number == 1 { path.clone() } else { older(path, number - 1) };
             match fs::rename(from, older(path, number)) {
@@ -76,11 +79,9 @@ impl Writer {
                 _ => {}
             }
         }
-        if limits.files == 1 {
-            // Replaced and not cut short: somebody may be reading it.
-            fs::remove_file(path)?;
-        }
-        self.file = File::options().append(true).create(true).open(path)?;
+        // One that is there is replaced and not cut short: somebody may be reading it.
+        fs::rename(new, path)?;
+        self.file = file;
         self.size = 0;
         Ok(())
     }
@@ -198,6 +199,14 @@ impl Reader {
                 return Ok(Entry::parse(&self.line[..self.line.len() - 1]));
             }
         }
+    }
+
+    /// Whether there is more by now than was read.
+    ///
+    /// # Errors
+    /// As `read(2)`.
+    pub fn has_more(&mut self) -> io::Result<bool> {
+        Ok(!self.file.fill_buf()?.is_empty())
     }
 }
 

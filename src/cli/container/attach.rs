@@ -39,8 +39,12 @@ impl Attach {
         let Some(channel) = action::connect(&store, &folder)? else {
             anyhow::bail!("You cannot attach to a stopped container, start it first");
         };
-        if folder.state()?.status == Status::Paused {
-            anyhow::bail!("You cannot attach to a paused container, unpause it first");
+        match folder.state()?.status {
+            Status::Paused => anyhow::bail!("You cannot attach to a paused container, unpause it first"),
+            Status::Restarting => {
+                anyhow::bail!("You cannot attach to a restarting container, wait until it is running")
+            }
+            _ => {}
         }
         let config = &description.config;
         let stdin = config.open_stdin && !self.no_stdin;

@@ -127,7 +127,8 @@ pub struct Options {
     /// Note something about the container for whoever runs it
     #[arg(long, value_name = "NAME=VALUE")]
     annotation: Vec<String>,
-    /// Start the container again when it ends: no, on-failure[:NUMBER], always or unless-stopped
+    /// Start the container again when it ends: no, on-failure[:NUMBER], always or unless-stopped. Nothing starts it after a
+    /// restart of the host
     #[arg(long, value_name = "POLICY", default_value = "no")]
     restart: RestartPolicy,
     #[command(flatten)]

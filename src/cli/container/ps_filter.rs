@@ -1,6 +1,7 @@
 //! Filters of `hull ps`.
 
 use anyhow::{Context, bail};
+use regex_lite::Regex;
 
 use crate::{
     container::{
@@ -38,6 +39,7 @@ enum Key {
 #[derive(Debug, Clone)]
 enum Value {
     Text(String),
+    Name(Regex),
     Code(u8),
     /// Created then.
     Time(String),
@@ -131,14 +133,17 @@ fn read(key: Key, value: &str, store: &Store) -> anyhow::Result<Value> {
             let port = |text: &str| text.parse().with_context(|| format!("invalid port in filter: {value}"));
             Value::Ports(port(first)?, port(last)?, protocol.to_owned())
         }
-        Key::Id | Key::Name | Key::Label | Key::Volume | Key::Network => Value::Text(value.to_owned()),
+        Key::Name => {
+            Value::Name(Regex::new(value).with_context(|| format!("invalid filter 'name={value}'"))?)
+        }
+        Key::Id | Key::Label | Key::Volume | Key::Network => Value::Text(value.to_owned()),
     })
 }
 
 fn has(key: Key, value: &Value, description: &Description, state: &State) -> bool {
     match (key, value) {
         (Key::Id, Value::Text(text)) => description.id.as_str().starts_with(text.as_str()),
-        (Key::Name, Value::Text(text)) => is_named(description.name.as_str(), text),
+        (Key::Name, Value::Name(wanted)) => is_named(description.name.as_str(), wanted),
         (Key::Label, Value::Text(text)) => {
             let (name, wanted) =
                 text.split_once('=').map_or((&**text, None), |(name, value)| (name, Some(value)));
@@ -177,16 +182,9 @@ fn has(key: Key, value: &Value, description: &Description, state: &State) -> boo
     }
 }
 
-/// Whether a name has this in it; `^` and `$` are its ends, and the slash in front of it may be there.
-fn is_named(name: &str, wanted: &str) -> bool {
-    let (begins, wanted) = wanted.strip_prefix('^').map_or((false, wanted), |rest| (true, rest));
-    let (ends, wanted) = wanted.strip_suffix('$').map_or((false, wanted), |rest| (true, rest));
-    [name.to_owned(), format!("/{name}")].iter().any(|name| match (begins, ends) {
-        (true, true) => name == wanted,
-        (true, false) => name.starts_with(wanted),
-        (false, true) => name.ends_with(wanted),
-        (false, false) => name.contains(wanted),
-    })
+/// Whether an expression is found in a name, before which there may be a slash.
+fn is_named(name: &str, wanted: &Regex) -> bool {
+    wanted.is_match(name) || wanted.is_match(&format!("/{name}"))
 }
 
 /// Whether a container's image begins with these layers.
@@ -199,15 +197,15 @@ fn is_based_on(description: &Description, layers: &[image::Digest]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_named;
+    use super::*;
 
     #[test]
     fn names_are_matched_in_part() {
-        for wanted in ["web", "we", "^web", "b$", "^web$", "^/web$", "/w"] {
-            assert!(is_named("web", wanted), "{wanted}");
+        for wanted in ["web", "we", "^web", "b$", "^web$", "^/web$", "/w", "w.b", "^(web|db)$"] {
+            assert!(is_named("web", &Regex::new(wanted).unwrap()), "{wanted}");
         }
         for wanted in ["^eb", "we$", "^we$", "x"] {
-            assert!(!is_named("web", wanted), "{wanted}");
+            assert!(!is_named("web", &Regex::new(wanted).unwrap()), "{wanted}");
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{Recorder, Visitors};
 use crate::{
     container::{
         ContainerId, Error, Result,
-        restart::Restarts,
+        restart::{Restarts, When},
         signal,
         state::{Folder, Lock, Status, Store},
     },
@@ -63,6 +63,15 @@ impl Again {
                 Ok(Pause { visitors, stopped: true, .. }) => return over(&folder, visitors),
                 Err(_) => return over(&folder, Visitors::default()),
             };
+            // The policy may have been changed meanwhile.
+            if folder
+                .description()
+                .ok()
+                .flatten()
+                .is_none_or(|it| it.host_config.restart_policy.name == When::No)
+            {
+                return over(&folder, visitors);
+            }
             let Ok(lock) = self.lock.0.try_clone() else { return over(&folder, visitors) };
             let Ok(record) = Recorder::open(id.clone(), Lock(lock), &self) else {
                 return over(&folder, visitors);
@@ -96,7 +105,10 @@ fn pause(folder: &Folder, wait: Duration) -> std::io::Result<Pause> {
         if left.is_zero() || stopped {
             return Ok(Pause { visitors: Visitors { first: None, others }, listener, stopped });
         }
-        let mut set = vec![PollFd::new(&listener, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut set = vec![PollFd::new(&signals, PollFlags::IN)];
+        if others.len() < MOST {
+            set.push(PollFd::new(&listener, PollFlags::IN));
+        }
         set.extend(others.iter().map(|other| PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN)));
         let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         let _ = poll(&mut set, Some(&limit));
@@ -134,7 +146,10 @@ fn hear(channel: &Channel, stopped: &mut bool) -> bool {
                 KeeperMessage::Exec { news: ExecNews::Refused { message } }
             }
             Ok(Received::Message(
-                ClientMessage::Pause | ClientMessage::Unpause | ClientMessage::Freeze,
+                ClientMessage::Pause
+                | ClientMessage::Unpause
+                | ClientMessage::Freeze
+                | ClientMessage::Update { .. },
                 _,
             )) => KeeperMessage::Refused { message: refusal() },
             // It waits for what comes, and is told by the next run.

@@ -52,12 +52,13 @@ impl Authority {
         self.header.lock().expect("no thread panics with it").clone()
     }
 
-    /// Gets a new header after the `response` 401 to a request; tells whether a login was used for it.
+    /// Gets a new header after the `response` 401 to a request that had the header `sent`; tells whether a login was used for it.
     pub(super) fn challenged(
         &self,
         to: &Repository,
         what: &str,
         response: &Response<Body>,
+        sent: Option<&str>,
     ) -> Result<bool, Error> {
         let challenges = response.headers().get_all("www-authenticate");
         let challenge = challenges.iter().filter_map(|value| parse(value.to_str().ok()?)).next();
@@ -78,12 +79,12 @@ impl Authority {
                 Some(format!("Bearer {}", token(to, what, &realm, service.as_deref(), &scope, credential)?))
             }
         };
-        let mut current = self.header.lock().expect("no thread panics with it");
-        // A header that is refused although it is new is no right to read. A token may also only have grown old.
-        if header.is_none() || (*current == header) {
+        // A header that is refused although it is new is no right to read. A token may also only have grown old. What others have
+        // been told meanwhile says nothing of this request.
+        if header.is_none() || header.as_deref() == sent {
             return Err(to.error(what, Reason::Login { tried }));
         }
-        *current = header;
+        *self.header.lock().expect("no thread panics with it") = header;
         Ok(tried)
     }
 

@@ -160,13 +160,14 @@ impl Repository {
         what: &str,
         call: impl Fn(Option<String>) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<Response<Body>, Error> {
-        let send = || call(self.authority.header()).map_err(|error| self.error(what, Reason::of(error)));
-        let response = send()?;
+        let send = |header| call(header).map_err(|error| self.error(what, Reason::of(error)));
+        let header = self.authority.header();
+        let response = send(header.clone())?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.check(what, response);
         }
-        let tried = self.authority.challenged(self, what, &response)?;
-        match send()? {
+        let tried = self.authority.challenged(self, what, &response, header.as_deref())?;
+        match send(self.authority.header())? {
             refused if refused.status() == StatusCode::UNAUTHORIZED => {
                 Err(self.error(what, Reason::Login { tried }))
             }

@@ -33,6 +33,7 @@ impl Network {
         };
         let now = self.now;
         if let Some(&key) = self.flows.by_ends.get(&ends) {
+            self.count(key);
             let Some(connection) = self.flows.get_mut(key) else { return };
             let well = connection.hear(&segment, now);
             self.count(key);
@@ -128,6 +129,8 @@ impl Network {
     /// Does what there is to do for connections to which something happened.
     pub(super) fn work_flows(&mut self) {
         for key in std::mem::take(&mut self.dirty) {
+            // What it may have by now, which may be less than when it last did something.
+            self.count(key);
             self.work_flow(key);
             self.count(key);
         }

@@ -76,6 +76,10 @@ impl Files {
             newer = Some(file);
         }
         let Some(file) = newer else { return Ok(false) };
+        // Something may have been written there since its end was read, and before the other was begun.
+        if self.reader.has_more()? {
+            return Ok(true);
+        }
         self.inode = file.metadata()?.ino();
         self.reader = Reader::new(file, None)?;
         Ok(true)
@@ -137,5 +141,16 @@ mod tests {
         let mut log = Writer::limited(file(), path.clone(), Limits { size: Some(100), files: 1 });
         (0..50).for_each(|_| log.write(Stream::Stderr, b"text\n").unwrap());
         assert!(path.metadata().unwrap().len() <= 100);
+        // Whoever is slow misses nothing that was written to a file after its end was read; nor does a log end that somebody removed.
+        std::fs::remove_file(&path).unwrap();
+        let mut log = Writer::limited(file(), path.clone(), Limits { size: Some(100), files: 2 });
+        let mut followed = Files::open(&path, None).unwrap();
+        log.write(Stream::Stdout, b"0\n").unwrap();
+        while followed.next_entry().unwrap().is_some() {}
+        (1..4).for_each(|number| log.write(Stream::Stdout, format!("{number}\n").as_bytes()).unwrap());
+        assert_eq!(all(&mut followed), ["1", "2", "3"]);
+        std::fs::remove_file(&path).unwrap();
+        (0..9).for_each(|_| log.write(Stream::Stderr, b"text\n").unwrap());
+        assert!(path.exists());
     }
 }
