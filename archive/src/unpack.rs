@@ -19,8 +19,10 @@ use rustix::io::Errno;
 use crate::pack::is_kept;
 use crate::tar::{self, Archive, Kind, Member, Time};
 
-/// Most directories in an archive: what they are like is set when all that is in them is there.
-const MOST_DIRECTORIES: usize = 1 << 20;
+/// Most memory for the directories of an archive: what they are like is set when all that is in them is there.
+const MOST_LATER: usize = 128 << 20;
+/// What is wrong with a path.
+const LEADS_OUT: &str = "the path leads out of the destination";
 /// Bytes that are copied at once.
 const PIECE: usize = 128 << 10;
 
@@ -32,7 +34,8 @@ pub struct Options {
     pub faithful: bool,
     /// Whose everything is.
     pub owners: Owners,
-    /// The first part of each path, and what it becomes.
+    /// The first part of each path, and what it becomes: a path, or link, with another is refused. Nothing as the first stands for what
+    /// all of them are in.
     pub rename: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -55,7 +58,8 @@ pub struct Target {
     pub root: OwnedFd,
     /// Where below that: empty, or a path that ends with `/`.
     pub below: Vec<u8>,
-    /// How links are followed: beneath `root` (`RESOLVE_BENEATH`), or as if it were `/` (`RESOLVE_IN_ROOT`).
+    /// How links are followed: beneath `root` (`RESOLVE_BENEATH`), as if it were `/` (`RESOLVE_IN_ROOT`), or not at all
+    /// (`RESOLVE_NO_SYMLINKS`).
     pub links: ResolveFlags,
 }
 
@@ -88,11 +92,12 @@ struct Later {
 /// When it is none, leads elsewhere, or something cannot be made; what was made by then stays.
 pub fn unpack(archive: impl Read, target: &Target, options: &Options) -> Result<Unpacked, tar::Error> {
     let mut archive = Archive::new(archive);
-    let mut unpacking = Unpacking { target, options, later: Vec::new(), done: Unpacked::default() };
+    let mut unpacking =
+        Unpacking { target, options, later: Vec::new(), later_bytes: 0, done: Unpacked::default() };
     while let Some(mut member) = archive.next_member()? {
-        member.path = unpacking.renamed(&member.path);
+        member.path = unpacking.renamed(&member, &member.path)?;
         if member.kind == Kind::HardLink {
-            member.link = unpacking.renamed(&member.link);
+            member.link = unpacking.renamed(&member, &member.link)?;
         }
         unpacking.member(&member, &mut archive)?;
     }
@@ -104,6 +109,8 @@ struct Unpacking<'a> {
     target: &'a Target,
     options: &'a Options,
     later: Vec<Later>,
+    /// What that takes.
+    later_bytes: usize,
     done: Unpacked,
 }
 
@@ -119,17 +126,16 @@ fn text(bytes: &[u8]) -> Result<CString, Errno> {
 }
 
 impl Unpacking<'_> {
-    fn renamed(&self, path: &[u8]) -> Vec<u8> {
-        let Some((old, new)) = &self.options.rename else { return path.to_vec() };
-        let path = path.strip_prefix(b"/").unwrap_or(path);
-        let path = path.strip_prefix(b"./").unwrap_or(path);
-        match path.strip_prefix(&**old) {
-            Some(rest) if rest.is_empty() || rest.starts_with(b"/") || old.is_empty() => {
-                let slash: &[u8] = if old.is_empty() { b"/" } else { b"" };
-                [&**new, slash, rest].concat()
-            }
-            _ => path.to_vec(),
+    /// Where a path that a member has goes.
+    fn renamed(&self, member: &Member, path: &[u8]) -> Result<Vec<u8>, tar::Error> {
+        let Some((old, new)) = &self.options.rename else { return Ok(path.to_vec()) };
+        let mut parts = parts(path).ok_or_else(|| member.error(LEADS_OUT))?;
+        match parts.first_mut() {
+            _ if old.is_empty() => parts.insert(0, new),
+            Some(first) if *first == &**old => *first = new,
+            _ => return Err(member.error(format!("it is no part of \"{}\"", tar::printable(old)))),
         }
+        Ok(parts.join(&b'/'))
     }
 
     fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -157,8 +163,7 @@ impl Unpacking<'_> {
     }
 
     fn member(&mut self, member: &Member, data: &mut impl Read) -> Result<(), tar::Error> {
-        let parts =
-            parts(&member.path).ok_or_else(|| member.error("the path leads out of the destination"))?;
+        let parts = parts(&member.path).ok_or_else(|| member.error(LEADS_OUT))?;
         // The destination itself stays as it is.
         let Some((last, above)) = parts.split_last() else { return Ok(()) };
         let name = text(last).map_err(|error| at(member, error))?;
@@ -191,10 +196,11 @@ impl Unpacking<'_> {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let opened = openat(&parent, &name, flags, Mode::empty()).map_err(fail)?;
                 self.own(&opened, member).map_err(|error| at(member, error))?;
-                if self.later.len() == MOST_DIRECTORIES {
-                    return Err(member.error(format!("there are more than {MOST_DIRECTORIES} directories")));
-                }
                 let path = parts.join(&b'/');
+                self.later_bytes += size_of::<Later>() + path.len();
+                if self.later_bytes > MOST_LATER {
+                    return Err(member.error("the directories up to it take more than 128 MiB of memory"));
+                }
                 self.later.push(Later { path, mode: member.mode, mtime: member.mtime });
             }
             _ => self.other(&parent, &name, member).map_err(|error| at(member, error))?,
@@ -330,7 +336,7 @@ impl Unpacking<'_> {
             });
             match done {
                 // A later member, or somebody else, has put something else there.
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         }
@@ -341,7 +347,8 @@ impl Unpacking<'_> {
 /// Names what the kernel calls a link between file systems.
 fn outside(error: Errno) -> io::Error {
     match error {
-        Errno::XDEV => io::Error::other("the path leads out of the destination"),
+        Errno::XDEV => io::Error::other(LEADS_OUT),
+        Errno::LOOP => io::Error::other("the path leads through links"),
         error => error.into(),
     }
 }

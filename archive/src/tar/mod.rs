@@ -15,6 +15,8 @@ use header::{BLOCK, Header};
 
 /// Longest extended header or long name, in bytes. Go's archive/tar, and so Docker, has the same limit.
 const MAX_EXTENSION: u64 = 1 << 20;
+/// Most bytes of all those before one member.
+const MAX_EXTENSIONS: u64 = 2 << 20;
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -149,23 +151,23 @@ impl<R: Read> Archive<R> {
     pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
         self.skip_rest()?;
         let mut extensions = pax::Extensions::default();
-        let mut extended = false;
+        let (mut extended, mut left) = (false, MAX_EXTENSIONS);
         loop {
             let Some(header) = self.header()? else {
                 return if extended { Err(Error::CutShort(self.position)) } else { Ok(None) };
             };
             let size = header.size()?;
             match header.kind_byte() {
-                b'L' => extensions.path = Some(trim_nul(self.extension(size)?)),
-                b'K' => extensions.link = Some(trim_nul(self.extension(size)?)),
+                b'L' => extensions.path = Some(trim_nul(self.extension(size, &mut left)?)),
+                b'K' => extensions.link = Some(trim_nul(self.extension(size, &mut left)?)),
                 b'x' => {
-                    let text = self.extension(size)?;
+                    let text = self.extension(size, &mut left)?;
                     extensions
                         .parse(&text)
                         .map_err(|reason| Error::NotTar { position: self.position, reason })?;
                 }
                 // A pax header for the whole archive holds a comment in practice. Docker ignores it too.
-                b'g' => drop(self.extension(size)?),
+                b'g' => drop(self.extension(size, &mut left)?),
                 // A GNU volume header is a name for the archive.
                 b'V' => {}
                 _ => return self.member(&header, extensions).map(Some),
@@ -227,12 +229,15 @@ impl<R: Read> Archive<R> {
         Ok(member)
     }
 
-    /// The bytes of an extended header or long name.
-    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Error> {
+    /// The bytes of an extended header or long name; so many are left for this member.
+    fn extension(&mut self, size: u64, left: &mut u64) -> Result<Vec<u8>, Error> {
+        let refused = |reason| Error::NotTar { position: self.position, reason };
         if size > MAX_EXTENSION {
-            let reason = "an extended header or long name of more than 1 MiB";
-            return Err(Error::NotTar { position: self.position, reason });
+            return Err(refused("an extended header or long name of more than 1 MiB"));
         }
+        *left = left
+            .checked_sub(size)
+            .ok_or_else(|| refused("extended headers and long names of more than 2 MiB before one member"))?;
         let mut bytes = vec![0; (size as usize).next_multiple_of(BLOCK)];
         self.fill_fully(&mut bytes)?;
         bytes.truncate(size as usize);

@@ -166,6 +166,14 @@ fn what_is_no_archive_is_refused() {
     assert!(error(&damaged).contains("checksum"));
     let huge = Head { kind: b'L', size: 1 << 40, ..Head::default() };
     assert!(error(&Tar::default().header(&huge).unfinished()).contains("1 MiB"));
+    // Each is short enough, and what they say only grows.
+    let value = vec![b'v'; 700 << 10];
+    let said = |tar: Tar, name: &str| tar.pax(&[(format!("SCHILY.xattr.user.{name}").as_bytes(), &value)]);
+    let two = said(said(Tar::default(), "a"), "b").file("first", b"");
+    let four = said(said(two, "c"), "d").file("second", b"");
+    assert_eq!(members(&four.finish()).unwrap().len(), 2);
+    let three = said(said(said(Tar::default(), "a"), "b"), "c").file("f", b"").finish();
+    assert!(error(&three).contains("more than 2 MiB before one member"));
     let volume = Head { kind: b'M', ..Head::default() };
     assert!(error(&Tar::default().header(&volume).finish()).contains("multi-volume"));
     assert!(error(&Tar::default().header(&Head { kind: b'?', ..Head::default() }).finish()).contains("'?'"));
