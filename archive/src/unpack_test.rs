@@ -92,3 +92,42 @@ fn directories_and_files_do_not_replace_each_other() {
     let tar = Tar::default().member(&Head { device: (1, 3), ..head(b'3', b"null", b"") }, b"");
     assert!(unpack(&tar.finish()[..], &target(folder.path()), &Options::default()).is_err());
 }
+
+#[test]
+fn what_was_not_asked_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir(root.join("private")).unwrap();
+    fs::write(root.join("private/keys"), "mine").unwrap();
+    let attempts: [&[Head<'_>]; 8] = [
+        &[head(b'0', b"other", b"")],
+        &[head(b'0', b"private/keys", b"")],
+        &[head(b'0', b"//private/keys", b"")],
+        &[head(b'0', b"asked/../private/keys", b"")],
+        &[head(b'0', b"", b"")],
+        &[head(b'1', b"asked", b"private/keys")],
+        &[head(b'2', b"asked", b"private"), head(b'0', b"asked/keys", b"")],
+        &[
+            head(b'5', b"asked", b""),
+            head(b'2', b"asked/up", b"../private"),
+            head(b'0', b"asked/up/keys", b""),
+        ],
+    ];
+    let links = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let target = Target { links, ..target(root) };
+    for (members, new) in attempts.iter().flat_map(|members| [(members, "asked"), (members, "new")]) {
+        let tar = members.iter().fold(Tar::default(), |tar, member| tar.member(member, b""));
+        let rename = Some((b"asked".to_vec(), new.into()));
+        let options = Options { rename, ..Options::default() };
+        unpack(&tar.finish()[..], &target, &options).unwrap_err();
+        let names = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.filter(|name| name != new).eq(["private"]));
+        assert_eq!(fs::read_to_string(root.join("private/keys")).unwrap(), "mine");
+        assert_eq!(fs::metadata(root.join("private/keys")).unwrap().nlink(), 1);
+        let _ = fs::remove_dir_all(root.join(new)).or_else(|_| fs::remove_file(root.join(new)));
+    }
+    let tar = Tar::default().member(&head(b'0', b".//asked", b""), b"").finish();
+    let options = Options { rename: Some((b"asked".to_vec(), b"new".to_vec())), ..Options::default() };
+    unpack(&tar[..], &target, &options).unwrap();
+    assert!(root.join("new").is_file() && !root.join("asked").exists());
+}

@@ -339,7 +339,8 @@ impl Recorder {
             stdin_once: config.stdin_once,
             stop_signal,
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
-            keep_disk: !description.host_config.auto_remove,
+            // Who holds a container has it start with what it wrote, even if only once.
+            keep_disk: self.hold || !description.host_config.auto_remove,
             origin,
             rootfs: Some(rootfs),
             tied,
@@ -438,7 +439,7 @@ impl Recorder {
         self.ended(&Outcome { ending, killed: false, stopped: false, console: String::new(), timings });
         for front_end in visitors.first.into_iter().map(Channel::from).chain(visitors.others) {
             let _ = front_end.send(&message, None);
-            let _ = front_end.send(&KeeperMessage::Gone { timings }, None);
+            let _ = front_end.send(&KeeperMessage::Gone { timings, error: None }, None);
         }
     }
 

@@ -127,6 +127,8 @@ pub enum KeeperMessage {
     Gone {
         /// When things happened.
         timings: Timings,
+        /// What went wrong in all, also after [`Exited`](Self::Exited) was said.
+        error: Option<String>,
     },
 }
 

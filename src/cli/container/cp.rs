@@ -54,7 +54,10 @@ impl Cp {
                 copy::from_container(&Access::open(&store, name)?, name, source, destination, options)?
             }
             (None, Some(name)) => {
-                copy::to_container(&Access::open(&store, name)?, name, source, destination, options)?
+                let access = Access::open(&store, name)?;
+                let bytes = copy::to_container(&access, name, source, destination, options)?;
+                access.close()?;
+                bytes
             }
             (Some(_), Some(_)) => anyhow::bail!("copying between containers is not supported"),
             (None, None) => anyhow::bail!("must specify at least one container source"),

@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
             let (keeper, signal, detach) = self.wait();
             if keeper {
                 match self.channel.receive::<KeeperMessage>().map_err(unreachable_keeper)? {
-                    Received::Message(KeeperMessage::Gone { timings: told }, _) => timings = Some(told),
+                    Received::Message(KeeperMessage::Gone { timings: told, .. }, _) => timings = Some(told),
                     Received::Message(message, _) => self.hear(message),
                     Received::Nothing => {}
                     Received::Closed => break,

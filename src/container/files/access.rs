@@ -12,7 +12,7 @@ use super::tool;
 use crate::{
     container::{
         Description,
-        action::{self, await_start, connect, lock_idle},
+        action::{await_start, connect, lock_idle},
         error::{Error, Result},
         exec::hand_over,
         signal,
@@ -84,6 +84,30 @@ impl Access {
             return Err(Error::NotRunning(folder.id));
         }
         Self::open(store, name)
+    }
+
+    /// Lets go of the container. What was written is on its disk then.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn close(mut self) -> Result<()> {
+        self.release()
+    }
+
+    /// Ends the keeper that holds the container, which is free when this is done.
+    fn release(&mut self) -> Result<()> {
+        let Some(channel) = self.hold.take() else { return Ok(()) };
+        channel.send(&ClientMessage::Signal { signal: signal::KILL }, None).map_err(lost)?;
+        let mut told = Some("was killed".to_owned());
+        loop {
+            match channel.receive().map_err(lost)? {
+                Received::Message(KeeperMessage::Gone { error, .. }, _) => {
+                    told = error.map(|error| format!("says: {error}"));
+                }
+                Received::Message(..) | Received::Nothing => {}
+                Received::Closed => return told.map_or(Ok(()), |error| Err(Error::Keeper(error))),
+            }
+        }
     }
 
     /// Starts the tool.
@@ -170,10 +194,6 @@ fn hold(store: &Store, folder: &Folder) -> Result<Channel> {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        // What was written is on the disk, and the container free, when this is done.
-        if let Some(channel) = self.hold.take() {
-            let _ = channel.send(&ClientMessage::Signal { signal: signal::KILL }, None);
-            let _ = action::await_end(&channel);
-        }
+        let _ = self.release();
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -105,11 +105,18 @@ pub fn from_container(
     };
     let (folder, renamed) = place(&local, kind == *b"d")?;
     let base = base(source);
-    let rename = renamed.map(|new| (base.into_bytes(), new.as_bytes().to_vec()));
+    // The archive is the guest's: what is not of the name that was asked for is refused, and nothing goes through a link, as what is
+    // in the folder beside that name is none of its business.
+    let base = base.into_bytes();
+    let rename = match renamed {
+        Some(new) => Some((base, new.into_vec())),
+        None if base.is_empty() => None,
+        None => Some((base.clone(), base)),
+    };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, &folder, flags, Mode::empty())
         .map_err(|error| failed(format!("{}: {}", folder.display(), io::Error::from(error))))?;
-    let target = Target { root, below: Vec::new(), links: ResolveFlags::BENEATH };
+    let target = Target { root, below: Vec::new(), links: ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS };
     let kept = options.archive && rustix::process::geteuid().is_root();
     let owners = if kept { unpack::Owners::Archive } else { unpack::Owners::User };
     let options = unpack::Options { owners, rename, ..unpack::Options::default() };
@@ -146,6 +153,10 @@ fn place(local: &Local, is_directory: bool) -> Result<(PathBuf, Option<std::ffi:
     match fs::metadata(&local.path) {
         Ok(about) if about.is_dir() => Ok((local.path.clone(), None)),
         Ok(_) if is_directory => Err(failed("cannot copy directory")),
+        Ok(about) if !about.is_file() => Err(failed(format!(
+            "invalid output path: {:?} must be a directory or a regular file",
+            local.path.display().to_string()
+        ))),
         Err(_) if !is_directory && local.is_directory => Err(failed("no such directory")),
         _ => {
             // A link stands for what it leads to, be that there or not.
@@ -154,7 +165,7 @@ fn place(local: &Local, is_directory: bool) -> Result<(PathBuf, Option<std::ffi:
                 let Ok(target) = fs::read_link(&path) else { break };
                 path = path.parent().unwrap_or(Path::new("/")).join(target);
             }
-            let name = path.file_name().unwrap_or_default().to_owned();
+            let name = path.file_name().ok_or_else(|| failed("no such directory"))?.to_owned();
             Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), Some(name)))
         }
     }
@@ -232,3 +243,7 @@ fn unreadable(source: &str, error: &io::Error) -> Error {
     let path = std::path::absolute(source).unwrap_or_else(|_| source.into());
     Error::Invalid(format!("lstat {}: {reason}", path.display()))
 }
+
+#[cfg(test)]
+#[path = "copy_test.rs"]
+mod tests;

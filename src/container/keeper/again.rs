@@ -178,6 +178,6 @@ fn over(folder: &Folder, visitors: Visitors) {
     for other in visitors.others {
         let (code, oom_killed) = (state.exit_code, state.oom_killed);
         let _ = other.send(&KeeperMessage::Exited { code, oom_killed, error: None }, None);
-        let _ = other.send(&KeeperMessage::Gone { timings }, None);
+        let _ = other.send(&KeeperMessage::Gone { timings, error: None }, None);
     }
 }

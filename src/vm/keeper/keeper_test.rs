@@ -49,7 +49,7 @@ fn a_process_runs_and_its_exit_is_told_and_recorded() {
     assert_eq!(world.hear(), Some(KeeperMessage::Exited { code: 3, oom_killed: false, error: None }));
     world.asked_to_stop();
     world.vmm_ends(Some(ExitReason::Stopped));
-    let Some(KeeperMessage::Gone { timings }) = world.hear() else { panic!() };
+    let Some(KeeperMessage::Gone { timings, error: None }) = world.hear() else { panic!() };
     assert_eq!(world.hear(), None);
     assert_eq!((timings.keeper_ns, timings.vmm_ns, timings.first_run_ns), (1, 2, 3));
     assert_eq!((timings.guest_first_instruction_ns, timings.guest_ready_ns), (5, 6));
@@ -99,14 +99,17 @@ fn a_disk_that_is_not_written_in_time_is_said_to_be_so() {
         drop(world.started());
         world.exit(ExitStatus::Code(0));
         assert_eq!(world.told(), HostMessage::Shutdown);
-        let outcome = if dies {
-            world.vmm_ends(None);
-            world.outcome().0
-        } else {
-            world.stops().0
-        };
+        if !dies {
+            world.asked_to_stop();
+        }
+        world.vmm_ends(if dies { None } else { Some(ExitReason::Stopped) });
+        assert_eq!(world.hear(), Some(KeeperMessage::Exited { code: 0, oom_killed: false, error: None }));
+        let Some(KeeperMessage::Gone { error: told, .. }) = world.hear() else { panic!() };
+        let outcome = world.outcome().0;
         assert_eq!(outcome.ending.code(), 0);
         assert!(error(&outcome).contains("writable layer was not written"), "{outcome:?}");
+        // Whoever waits for it is told, too.
+        assert_eq!(told.as_deref(), Some(error(&outcome)));
     }
 }
 

@@ -336,7 +336,8 @@ impl Keeper {
             timings: self.timings,
         };
         self.record.ended(&outcome);
-        self.tell_all(&KeeperMessage::Gone { timings: self.timings });
+        let error = outcome.ending.error().map(str::to_owned);
+        self.tell_all(&KeeperMessage::Gone { timings: self.timings, error });
         outcome
     }
 
