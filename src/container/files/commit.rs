@@ -1,7 +1,5 @@
 //! `hull commit`: what a container has written becomes a layer of a new image.
 
-use std::io::Read;
-
 use hull_protocol::Tool;
 use serde_json::{Map, Value, json};
 
@@ -44,9 +42,12 @@ pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
     let pause = if wanted.pause && access.runs { "freeze" } else { "run" };
     let mut running = access.start(Tool::Beside, &["layer", pause], false)?;
     let layer = derive::layer(&ingest, "the container's writable layer", &mut running.output);
-    // So that the tool is not kept from its end by what nobody has read.
-    let _ = std::io::copy(&mut (&mut running.output).take(u64::MAX), &mut std::io::sink());
-    running.finish()?;
+    let layer = match layer {
+        // The guest, which may go on regardless of that nobody reads, is not waited for.
+        Err(error) if !error.to_string().contains("cut short") => return Err(error.into()),
+        // That is so because of what the tool complains of.
+        layer => running.finish().and(layer.map_err(Into::into))?,
+    };
     let changes = derive::Changes {
         created: timestamp::now(),
         author: wanted.author.clone(),
@@ -54,7 +55,7 @@ pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
         created_by: description.config.args().join(" "),
         config: Value::Object(config),
     };
-    Ok(derive::image(&ingest, Some(&base), &layer?, &changes, wanted.name.as_ref())?)
+    Ok(derive::image(&ingest, Some(&base), &layer, &changes, wanted.name.as_ref())?)
 }
 
 /// The container's configuration as an image has it.

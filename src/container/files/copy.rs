@@ -18,6 +18,8 @@ use crate::container::error::{Error, Result};
 
 /// Bytes that are copied at once.
 const BUFFER: usize = 64 << 10;
+/// Most bytes after the end of an archive that are waited for.
+const MOST_PADDING: u64 = 1 << 20;
 /// Links that are followed one after the other at most.
 const MOST_LINKS: usize = 40;
 
@@ -120,15 +122,17 @@ pub fn from_container(
     let kept = options.archive && rustix::process::geteuid().is_root();
     let owners = if kept { unpack::Owners::Archive } else { unpack::Owners::User };
     let options = unpack::Options { owners, rename, ..unpack::Options::default() };
-    let unpacked = unpack(BufReader::with_capacity(BUFFER, &mut running.output), &target, &options);
-    // An archive that is cut short is so because of what the tool complains of.
-    let (unpacked, finished) = (unpacked.map_err(failed), running.finish());
-    match (unpacked, finished) {
-        (Ok(unpacked), Ok(())) => Ok(unpacked.bytes),
-        (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(complaint)) if error.to_string().contains("cut short") => Err(complaint),
-        (Err(error), Err(_)) => Err(error),
-        (Ok(_), Err(complaint)) => Err(complaint),
+    let mut archive = BufReader::with_capacity(BUFFER, &mut running.output);
+    match unpack(&mut archive, &target, &options).map_err(failed) {
+        Ok(unpacked) => {
+            // What follows the mark of its end, which the tool is to be rid of.
+            let _ = io::copy(&mut archive.take(MOST_PADDING), &mut io::sink());
+            running.finish().map(|()| unpacked.bytes)
+        }
+        // It is so because of what the tool complains of.
+        Err(error) if error.to_string().contains("cut short") => running.finish().and(Err(error)),
+        // A guest may go on regardless of that nobody reads: it is not waited for.
+        Err(error) => Err(error),
     }
 }
 

@@ -75,6 +75,7 @@ impl Keeper {
                     let terminal = process.terminal.is_some();
                     let outputs = if detached { &[] } else { outputs(terminal) };
                     let streams = Streams::new(Input::new(input, !terminal), outputs);
+                    let streams = if process.tool.is_some() { streams.for_readers() } else { streams };
                     let progress = Progress::Prepared(process);
                     return self.execs.push(Exec { id, streams, client, input, progress });
                 }

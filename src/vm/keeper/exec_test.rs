@@ -6,7 +6,7 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
 };
 
-use hull_protocol::{AgentMessage, ExitStatus, FailureKind, HostMessage, MAX_FRAME, Process};
+use hull_protocol::{AgentMessage, ExitStatus, FailureKind, HostMessage, MAX_FRAME, Process, Tool};
 
 use super::*;
 use crate::vm::{
@@ -15,9 +15,12 @@ use crate::vm::{
 };
 
 fn process(argument: &str) -> File {
-    let process = Process { args: vec![argument.to_owned()], ..Process::default() };
+    file(&Process { args: vec![argument.to_owned()], ..Process::default() })
+}
+
+fn file(process: &Process) -> File {
     let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&serde_json::to_vec(&process).unwrap()).unwrap();
+    file.write_all(&serde_json::to_vec(process).unwrap()).unwrap();
     file
 }
 
@@ -108,6 +111,31 @@ fn a_front_end_that_does_not_read_keeps_no_container_from_its_end() {
     world.exit(ExitStatus::Code(0));
     assert_eq!(heard(&world), ExecNews::Exited { code: 137 });
     world.stops();
+}
+
+#[test]
+fn a_tool_is_told_that_nobody_reads_and_another_process_is_not() {
+    for tool in [Some(Tool::Inside), None] {
+        let mut world = Plan::new().begin();
+        let first = world.started();
+        prepare(&world, &file(&Process { args: vec!["cat".to_owned()], tool, ..Process::default() }));
+        let stdout = world.attach(Stream::Stdout);
+        world.ask(&ClientMessage::Begin);
+        let mut streams = starts(&mut world, 2);
+        streams[1].write_all(b"one").unwrap();
+        drop(stdout);
+        if tool.is_some() {
+            assert_eq!(streams[1].read(&mut [0]).unwrap(), 0);
+        } else {
+            streams[1].set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+            assert_eq!(streams[1].read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        }
+        drop((streams, first));
+        world.say(&AgentMessage::Exited { process_id: 2, status: ExitStatus::Code(1), oom_killed: false });
+        assert_eq!(heard(&world), ExecNews::Exited { code: 1 });
+        world.exit(ExitStatus::Code(0));
+        world.stops();
+    }
 }
 
 #[test]

@@ -34,6 +34,12 @@ impl Streams {
         Self { input, outputs: outputs.iter().copied().map(Output::new).collect() }
     }
 
+    /// They are for their front end alone: the process is told by a broken pipe when that reads no more.
+    pub fn for_readers(mut self) -> Self {
+        self.outputs.iter_mut().for_each(|output| output.for_readers = true);
+        self
+    }
+
     /// The guest connected one of them. What nobody waits for is closed.
     pub fn connect(&mut self, stream: Stream, connection: OwnedFd) {
         match stream {
@@ -112,6 +118,8 @@ pub struct Output {
     /// The connections to read when this one has ended, one for each rest that the guest is back from since.
     next: VecDeque<OwnedFd>,
     sinks: Vec<Sink>,
+    /// It is over when the last of them is gone.
+    for_readers: bool,
 }
 
 /// The guest's end of a stream.
@@ -134,6 +142,7 @@ impl Output {
             resting: false,
             next: VecDeque::new(),
             sinks: Vec::new(),
+            for_readers: false,
         }
     }
 
@@ -201,6 +210,7 @@ impl Output {
         }
         let bytes = &buffer[..count];
         self.sinks.retain_mut(|sink| sink.backlog.send(sink.pipe.as_fd(), bytes).is_ok());
+        self.settle();
         log.map_or(Ok(()), |log| log.write(self.stream, bytes))
     }
 
@@ -209,7 +219,12 @@ impl Output {
         self.sinks.retain_mut(|sink| {
             sink.client != client || (!gone && sink.backlog.flush(sink.pipe.as_fd()).is_ok())
         });
-        if matches!(self.connection, Connection::Closed) {
+        self.settle();
+    }
+
+    /// Lets go of what is over after readers have gone, or taken everything.
+    fn settle(&mut self) {
+        if matches!(self.connection, Connection::Closed) || (self.for_readers && self.sinks.is_empty()) {
             self.close();
         }
     }
