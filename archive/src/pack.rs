@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, fgetxattr, flistxattr, fstat, openat,
+    AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, fgetxattr, flistxattr, fstat, fstatfs, openat,
     readlinkat, statx,
 };
 use rustix::io::Errno;
@@ -26,6 +26,21 @@ const MOST_LINKS: usize = 1 << 20;
 const MOST_XATTRS: usize = 64 << 10;
 /// Marks a directory that hides what lower layers have in it.
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// File systems that only the kernel knows, by `statfs(2)`: proc, sysfs, tmpfs and devtmpfs, devpts, mqueue, both cgroups, debugfs,
+/// tracefs, securityfs, bpf.
+const MADE_UP: [i64; 11] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0102_1994,
+    0x1cd1,
+    0x1980_0202,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+];
 /// What begins like this in a layer's archive is a whiteout.
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -36,17 +51,29 @@ pub struct Options {
     pub layer: bool,
     /// Extended attributes are packed.
     pub xattrs: bool,
-    /// What is mounted in it is packed as it looks, empty, and not entered.
-    pub one_mount: bool,
+    /// What is mounted in it.
+    pub mounts: Mounts,
     /// Everything belongs to this user and group.
     pub owner: Option<(u32, u32)>,
+}
+
+/// Which mounts in a directory are packed with what they hold. The others are as they look, and empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mounts {
+    /// Each.
+    #[default]
+    All,
+    /// Those of stored files, and not directories of what only the kernel knows: `/proc`, `/sys`, `/dev`, and memory.
+    Stored,
+    /// None.
+    None,
 }
 
 /// An archive being made.
 pub struct Packer<W> {
     writer: Writer<W>,
     options: Options,
-    mount: Option<u64>,
+    mount: u64,
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     bytes: u64,
 }
@@ -60,7 +87,7 @@ fn about(path: &[u8], error: impl Into<io::Error>) -> io::Error {
 impl<W: Write> Packer<W> {
     /// An archive that goes to `to`.
     pub fn new(to: W, options: Options) -> Self {
-        Self { writer: Writer::new(to), options, mount: None, links: HashMap::new(), bytes: 0 }
+        Self { writer: Writer::new(to), options, mount: 0, links: HashMap::new(), bytes: 0 }
     }
 
     /// Packs what a directory has under a name, with everything in it, as `path`. The name may be `.`.
@@ -69,7 +96,7 @@ impl<W: Write> Packer<W> {
     /// When something cannot be read, or the archive not be written.
     pub fn add(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> io::Result<()> {
         let status = look(directory, name).map_err(|error| about(path, error))?;
-        self.mount = self.options.one_mount.then_some(status.stx_mnt_id);
+        self.mount = status.stx_mnt_id;
         self.entry(directory, name, path, &status, 0)
     }
 
@@ -79,7 +106,7 @@ impl<W: Write> Packer<W> {
     /// As for [`add`](Self::add).
     pub fn add_content(&mut self, directory: &OwnedFd) -> io::Result<()> {
         let status = look(directory.as_fd(), c".")?;
-        self.mount = self.options.one_mount.then_some(status.stx_mnt_id);
+        self.mount = status.stx_mnt_id;
         self.content(directory, b"", 0)
     }
 
@@ -104,7 +131,7 @@ impl<W: Write> Packer<W> {
         status: &Statx,
         depth: usize,
     ) -> io::Result<()> {
-        let elsewhere = self.mount.is_some_and(|mount| status.stx_mnt_id != mount);
+        let elsewhere = status.stx_mnt_id != self.mount;
         let mut member = self.member(path, status);
         match FileType::from_raw_mode(status.stx_mode.into()) {
             FileType::Directory => {
@@ -120,7 +147,12 @@ impl<W: Write> Packer<W> {
                 if self.options.layer && is_opaque(&inner) {
                     self.mark(&[&*member.path, b".wh..wh..opq"].concat(), status)?;
                 }
-                if elsewhere {
+                let entered = match self.options.mounts {
+                    Mounts::All => true,
+                    Mounts::Stored => !elsewhere || is_stored(&inner),
+                    Mounts::None => !elsewhere,
+                };
+                if !entered {
                     return Ok(());
                 }
                 if depth >= DEEPEST {
@@ -129,7 +161,10 @@ impl<W: Write> Packer<W> {
                 let inside = member.path;
                 self.content(&inner, &inside, depth + 1)
             }
-            FileType::RegularFile => self.file(directory, name, member, status, elsewhere),
+            FileType::RegularFile => {
+                let empty = elsewhere && self.options.mounts == Mounts::None;
+                self.file(directory, name, member, status, empty)
+            }
             FileType::Symlink => {
                 member.kind = Kind::Symlink;
                 let target = readlinkat(directory, name, Vec::new()).map_err(|error| about(path, error))?;
@@ -275,6 +310,12 @@ pub(crate) fn is_kept(name: &[u8]) -> bool {
     let kept = [&b"user."[..], b"trusted.", b"system.posix_acl_", b"security.capability"];
     kept.iter().any(|prefix| name.starts_with(prefix))
         && !reserved.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the files of a file system are somewhere beside in the kernel's memory.
+fn is_stored(directory: &OwnedFd) -> bool {
+    let kind = fstatfs(directory).map(|status| status.f_type as i64);
+    !kind.is_ok_and(|kind| MADE_UP.contains(&kind))
 }
 
 fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use hull_archive::pack::{self, Packer};
+use hull_archive::pack::{self, Mounts, Packer};
 use hull_archive::tar;
 use hull_archive::unpack::{self, Target, unpack};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat};
@@ -19,21 +19,17 @@ fn no_such_file(path: &str, container: &str) -> String {
 
 /// Writes what is at a path: what it is, then an archive of it. With `follow`, of what a link there leads to.
 pub fn read(container: &str, wanted: &str, follow: bool) -> Result<()> {
-    let mut path = Path::parse(wanted);
+    let path = Path::parse(wanted);
     let name = path.base().to_owned();
     let cannot = |error| match error {
         Errno::NOENT | Errno::NOTDIR => no_such_file(wanted, container),
         error => format!("{wanted}: {}", io::Error::from(error)),
     };
-    let mut found = path.find().map_err(cannot)?;
-    if follow && found.kind == FileType::Symlink {
-        path = path.followed(&found).map_err(cannot)?;
-        found = path.find().map_err(cannot)?;
-    }
+    let found = if follow { path.resolve().1 } else { path.find() }.map_err(cannot)?;
     let mut output = output()?;
     let pack = || -> io::Result<()> {
         output.write_all(if found.kind == FileType::Directory { b"d" } else { b"f" })?;
-        let options = pack::Options { xattrs: true, ..pack::Options::default() };
+        let options = pack::Options { xattrs: true, mounts: Mounts::Stored, ..pack::Options::default() };
         let mut packer = Packer::new(output, options);
         let name = if name.is_empty() { "." } else { &*name };
         packer.add(found.directory.as_fd(), &found.name, name.as_bytes())?;
@@ -93,14 +89,9 @@ pub fn write(container: &str, wanted: &str, source: &Source) -> Result<()> {
 
 /// Where to unpack, and the name that it gets there if that is another.
 fn destination(container: &str, wanted: &str, source: &Source) -> Result<(Path, Option<String>)> {
-    let mut path = Path::parse(wanted);
-    let mut found = path.find();
-    if let Ok(link) = &found
-        && link.kind == FileType::Symlink
-        && let Ok(followed) = path.followed(link)
-    {
-        found = followed.find();
-        path = followed;
+    let (path, found) = Path::parse(wanted).resolve();
+    if let Err(Errno::LOOP) = found {
+        return Err(format!("{wanted}: {}", io::Error::from(Errno::LOOP)));
     }
     let kind = found.as_ref().ok().map(|found| found.kind);
     if matches!(kind, Some(FileType::CharacterDevice | FileType::BlockDevice)) {
@@ -131,7 +122,7 @@ pub fn export() -> Result<()> {
         let root: OwnedFd = open_tree(CWD, c"/", flags).or_else(|_| find::root())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(&root, ".", flags, Mode::empty())?;
-        let options = pack::Options { xattrs: true, one_mount: true, ..pack::Options::default() };
+        let options = pack::Options { xattrs: true, mounts: Mounts::None, ..pack::Options::default() };
         let mut packer = Packer::new(output().map_err(io::Error::other)?, options);
         packer.add_content(&root)?;
         packer.finish().map(drop)

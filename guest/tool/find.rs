@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat, statat};
 use rustix::io::Errno;
 
+/// Links that are followed one after the other at most, as the kernel has it.
+const MOST_LINKS: usize = 40;
+
 /// A path of the container, in parts: absolute, without `.` and `..`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
@@ -77,8 +80,22 @@ impl Path {
         Ok(Found { directory, name, kind: FileType::from_raw_mode(status.st_mode) })
     }
 
+    /// What is there and the path of that, behind all links at its end; of one that leads to nothing, that path is the last it leads to.
+    pub fn resolve(mut self) -> (Self, Result<Found, Errno>) {
+        for _ in 0..MOST_LINKS {
+            match self.find() {
+                Ok(link) if link.kind == FileType::Symlink => match self.followed(&link) {
+                    Ok(next) => self = next,
+                    Err(error) => return (self, Err(error)),
+                },
+                found => return (self, found),
+            }
+        }
+        (self, Err(Errno::LOOP))
+    }
+
     /// Where the link that was found here leads to, one step.
-    pub fn followed(&self, link: &Found) -> Result<Self, Errno> {
+    fn followed(&self, link: &Found) -> Result<Self, Errno> {
         let target = readlinkat(&link.directory, &link.name, Vec::new())?;
         let target = target.to_string_lossy().into_owned();
         let whole =

@@ -21,3 +21,23 @@ fn what_a_path_means_is_in_how_it_ends() {
     assert_eq!(Path::parse("/a/b/c").parent().text(), "/a/b");
     assert_eq!(Path::parse("/").parent().text(), "/");
 }
+
+#[test]
+fn links_of_links_are_followed_to_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(root.join("d")).unwrap();
+    for (target, name) in
+        [("d", "one"), ("one", "two"), ("three", "three"), ("absent", "nowhere"), ("nowhere", "last")]
+    {
+        std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+    }
+    let resolve = |name: &str| {
+        let (path, found) = Path::parse(root.join(name).to_str().unwrap()).resolve();
+        let name = path.parts.last().unwrap().clone();
+        (name, found.map(|found| found.kind))
+    };
+    assert_eq!(resolve("two"), ("d".to_owned(), Ok(FileType::Directory)));
+    assert_eq!(resolve("last"), ("absent".to_owned(), Err(Errno::NOENT)));
+    assert_eq!(resolve("three").1, Err(Errno::LOOP));
+}
