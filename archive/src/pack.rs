@@ -314,7 +314,7 @@ pub(crate) fn is_kept(name: &[u8]) -> bool {
 
 /// Whether the files of a file system are somewhere beside in the kernel's memory.
 fn is_stored(directory: &OwnedFd) -> bool {
-    let kind = fstatfs(directory).map(|status| status.f_type as i64);
+    let kind = fstatfs(directory).map(|status| status.f_type);
     !kind.is_ok_and(|kind| MADE_UP.contains(&kind))
 }
 

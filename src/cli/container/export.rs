@@ -4,13 +4,14 @@ use std::{
     fs::{self, File},
     io::{self, IsTerminal},
     os::fd::AsRawFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Args;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+use rustix::io::Errno;
 
 use crate::container::{
     files::{self, Access},
@@ -53,18 +54,31 @@ impl Export {
             "invalid output path: directory {:?} does not exist",
             folder.display().to_string()
         );
-        // Without a name until it is complete: nothing is left of it, whatever this process dies of.
-        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let file = openat(CWD, folder, flags, Mode::from_raw_mode(0o666));
-        let mut file =
-            File::from(file.with_context(|| format!("cannot make a file in {}", folder.display()))?);
-        files::export(&access, &mut file)?;
-        let cannot = || format!("cannot write {}", path.display());
-        file.sync_data().with_context(cannot)?;
         let name = folder.join(format!(".hull-export-{}", std::process::id()));
-        let number = format!("/proc/self/fd/{}", file.as_raw_fd());
-        linkat(CWD, number, CWD, &name, AtFlags::SYMLINK_FOLLOW).with_context(cannot)?;
-        fs::rename(&name, &whole).inspect_err(|_| drop(fs::remove_file(&name))).with_context(cannot)?;
+        let (mut file, is_named) = temporary(folder, &name)
+            .with_context(|| format!("cannot make a file in {}", folder.display()))?;
+        let mut write = || -> anyhow::Result<()> {
+            files::export(&access, &mut file)?;
+            let cannot = || format!("cannot write {}", path.display());
+            file.sync_data().with_context(cannot)?;
+            if !is_named {
+                let number = format!("/proc/self/fd/{}", file.as_raw_fd());
+                linkat(CWD, number, CWD, &name, AtFlags::SYMLINK_FOLLOW).with_context(cannot)?;
+            }
+            fs::rename(&name, &whole).with_context(cannot)
+        };
+        write().inspect_err(|_| drop(fs::remove_file(&name)))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A file in the folder, without a name until it is complete: nothing is left of it, whatever this process dies of. Where the file
+/// system has no such files (NFS, FAT) it has this name; then so it is said.
+fn temporary(folder: &Path, name: &Path) -> io::Result<(File, bool)> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match openat(CWD, folder, flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => Ok((file.into(), false)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => File::create_new(name).map(|file| (file, true)),
+        Err(error) => Err(error.into()),
     }
 }
