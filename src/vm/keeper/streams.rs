@@ -224,8 +224,11 @@ impl Output {
 
     /// Lets go of what is over after readers have gone, or taken everything.
     fn settle(&mut self) {
-        if matches!(self.connection, Connection::Closed) || (self.for_readers && self.sinks.is_empty()) {
-            self.close();
+        match self.connection {
+            Connection::Closed => self.close(),
+            // One that is not made yet is awaited all the same: the process is to begin as any other.
+            Connection::Open(_) if self.for_readers && self.sinks.is_empty() => self.close(),
+            _ => {}
         }
     }
 
