@@ -447,6 +447,22 @@ fn a_login_is_not_carried_to_where_a_redirect_leads() {
 }
 
 #[test]
+fn a_login_is_not_given_to_whoever_asks_for_one_where_a_redirect_leads() {
+    let image = large();
+    let thief = Registry::thief();
+    let elsewhere = thief.address;
+    let registry = Registry::start(&[("x:latest", &image)], move |request| {
+        let location = format!("http://localhost:{}{}", elsewhere.port(), request.path);
+        request.path.contains("/blobs/").then(|| Reply::new(307, b"").header("location", &location))
+    });
+    let home = Home::new();
+    docker_config(&home, &json!({ "auths": { registry.address.to_string(): { "auth": "dXNlcjpwYXNz" } } }));
+    refused(&home, &pull(&home, &[&registry.name("x")]), &["denies access"]);
+    assert!(!thief.requests("/blobs/").is_empty() && thief.requests("/token").is_empty());
+    assert!(thief.requests("").iter().all(|request| !request.headers.contains_key("authorization")));
+}
+
+#[test]
 fn two_pulls_of_one_image_both_succeed() {
     let image = large();
     let registry = Registry::start(&[("x:latest", &image)], |_| None);

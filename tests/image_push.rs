@@ -1,7 +1,8 @@
-//! Images that leave: `push` to Debian's registry, with and without a password, and `save`.
+//! Images that leave: `push` to Debian's registry, with and without a password, and to one that does not behave; and `save`.
 
 mod common;
 mod images;
+mod registry;
 
 use std::fs;
 use std::io::Read;
@@ -11,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::Home;
 use images::{digest, tar};
+use registry::{Registry, Reply, Request};
 use serde_json::Value;
 
 /// Debian's docker-registry while this lives.
@@ -173,6 +175,50 @@ fn a_registry_with_a_password_is_logged_in_to() {
     assert!(said.starts_with("store\n{") && said.contains("\"Secret\":\"secret\""), "{said}");
     assert!(said.ends_with(&format!("erase\n{host}")), "{said}");
     assert!(fs::read_to_string(&config).unwrap().contains("\"other\": 1"));
+}
+
+/// A registry that has nothing, and takes what it is sent; `begin` answers what asks for a place for a blob.
+fn taker(begin: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Registry {
+    Registry::start(&[], move |request| match (&*request.method, request.path.contains("/uploads/")) {
+        ("POST", true) => Some(begin(request)),
+        ("PUT", _) => Some(Reply::new(201, b"")),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_a_registry_does_not_mount_is_sent() {
+    for status in [401, 403, 404] {
+        let registry = taker(move |request| match request.path.contains("from=") {
+            true => Reply::new(status, b"").header("www-authenticate", "Basic realm=\"tests\""),
+            false => Reply::new(202, b"").header("location", "/v2/uploads/here"),
+        });
+        let home = Home::new();
+        let (name, other) = (registry.name("some/image:v1"), registry.name("other:latest"));
+        let layers = load(&home, &name);
+        home.ok(&["push", &name]);
+        home.ok(&["tag", &name, &other]);
+        let pushed = home.ok(&["push", &other]);
+        assert_eq!(pushed.matches(": Pushed\n").count(), layers, "{pushed}");
+        assert_eq!(registry.requests("from=some%2Fimage").len(), layers, "each was asked for first");
+    }
+}
+
+#[test]
+fn a_login_is_not_given_to_whoever_asks_for_one_where_blobs_are_sent() {
+    let thief = Registry::thief();
+    let place = format!("http://localhost:{}/blobs/here", thief.address.port());
+    let registry = taker(move |_| Reply::new(202, b"").header("location", &place));
+    let home = Home::new();
+    let folder = home.folder.path().join(".docker");
+    fs::create_dir_all(&folder).unwrap();
+    let logins = serde_json::json!({ registry.address.to_string(): { "auth": "dXNlcjpwYXNz" } });
+    fs::write(folder.join("config.json"), serde_json::json!({ "auths": logins }).to_string()).unwrap();
+    let name = registry.name("some/image:v1");
+    load(&home, &name);
+    let errors = home.fails(1, &["push", &name]);
+    assert!(errors.contains("denies access"), "{errors}");
+    assert!(!thief.requests("/blobs/").is_empty() && thief.requests("/token").is_empty());
 }
 
 #[test]

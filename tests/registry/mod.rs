@@ -1,5 +1,8 @@
 //! A registry for tests that does as it is told, well or badly.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -107,6 +110,22 @@ impl Registry {
             }
         });
         Registry { address, log }
+    }
+
+    /// A host that asks everybody for a login, to be brought to itself.
+    pub fn thief() -> Self {
+        let own = Arc::new(std::sync::OnceLock::<SocketAddr>::new());
+        let told = own.clone();
+        let thief = Self::serve(move |request| match request.path.starts_with("/token") {
+            true => Reply::new(200, br#"{"token":"opensesame"}"#),
+            false => {
+                let realm =
+                    format!("Bearer realm=\"http://{}/token\"", told.get().expect("it is told at once"));
+                Reply::new(401, b"").header("www-authenticate", &realm)
+            }
+        });
+        own.set(thief.address).expect("it is told once");
+        thief
     }
 
     /// The name of an image in it.

@@ -133,6 +133,11 @@ impl Reason {
             _ => false,
         }
     }
+
+    /// Whether it says that this is not for whoever asks, or not there.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Reason::Login { .. } | Reason::Status { status: 401 | 403 | 404, .. })
+    }
 }
 
 impl std::error::Error for Error {}

@@ -24,7 +24,7 @@ pub fn check(reference: &Reference, user: &str, password: &str) -> Result<(), Er
         request.call().map_err(|error| registry.error(what, Reason::of(error)))
     };
     let response = ask(None)?;
-    if response.status() != StatusCode::UNAUTHORIZED {
+    if !registry.wants_login(&response) {
         return registry.check(what, response).map(drop);
     }
     let challenges = response.headers().get_all("www-authenticate");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, config::RedirectAuthHeaders};
+use ureq::{Agent, Body, ResponseExt, config::RedirectAuthHeaders};
 
 use super::manifest::MAX_JSON;
 use super::reference::DOCKER_HUB;
@@ -163,16 +163,24 @@ impl Repository {
         let send = |header| call(header).map_err(|error| self.error(what, Reason::of(error)));
         let header = self.authority.header();
         let response = send(header.clone())?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        if !self.wants_login(&response) {
             return self.check(what, response);
         }
         let tried = self.authority.challenged(self, what, &response, header.as_deref())?;
         match send(self.authority.header())? {
-            refused if refused.status() == StatusCode::UNAUTHORIZED => {
-                Err(self.error(what, Reason::Login { tried }))
-            }
+            refused if self.wants_login(&refused) => Err(self.error(what, Reason::Login { tried })),
             response => self.check(what, response),
         }
+    }
+
+    /// Whether the registry asks for a login. Where a redirect or an upload's address led, nobody may: what is asked for there
+    /// would be sent to whom that host names.
+    fn wants_login(&self, response: &Response<Body>) -> bool {
+        let uri = response.get_uri();
+        let (scheme, host) = self.origin().split_once("://").unwrap_or_default();
+        let own = uri.scheme_str() == Some(scheme)
+            && uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(host));
+        own && response.status() == StatusCode::UNAUTHORIZED
     }
 
     /// Turns everything but a success into an error.

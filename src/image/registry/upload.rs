@@ -66,16 +66,23 @@ impl Repository {
     /// Asks for a place to send a blob to; `None` when it is not needed, because the registry took the blob from elsewhere.
     fn begin(&self, what: &str, blob: &Outgoing<'_>) -> Result<Option<String>, Error> {
         let url = format!("{}/blobs/uploads/", self.base);
-        let response = self.exchange(what, |header| {
-            let mut request = self.agent.post(&url);
-            if let Some(elsewhere) = blob.elsewhere {
-                request = request.query("mount", blob.digest.to_string()).query("from", elsewhere);
-            }
-            if let Some(header) = header {
-                request = request.header("authorization", header);
-            }
-            request.send_empty()
-        })?;
+        let post = |from: Option<&str>| {
+            self.exchange(what, |header| {
+                let mut request = self.agent.post(&url);
+                if let Some(from) = from {
+                    request = request.query("mount", blob.digest.to_string()).query("from", from);
+                }
+                if let Some(header) = header {
+                    request = request.header("authorization", header);
+                }
+                request.send_empty()
+            })
+        };
+        let response = match post(blob.elsewhere) {
+            // Who may write here may not be one who may read there.
+            Err(error) if blob.elsewhere.is_some() && error.reason().is_refusal() => post(None),
+            answered => answered,
+        }?;
         if response.status() == StatusCode::CREATED {
             return Ok(None);
         }
