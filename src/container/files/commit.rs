@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::Access;
 use crate::{
-    container::error::{Error, Result},
+    container::{
+        Config,
+        error::{Error, Result},
+    },
     image::{self, Digest, Reference, derive},
     vm::timestamp,
 };
@@ -31,13 +34,13 @@ pub struct Wanted {
 /// When an instruction makes no sense, or the disk is full; then nothing is there.
 pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
     let description = &access.description;
-    let mut config = configuration(description);
-    for change in &wanted.changes {
-        apply(&mut config, change).map_err(Error::Invalid)?;
-    }
     let store = image::Store::open()?;
     let base = store.find(&description.image.to_string())?;
     let base = base.ok_or_else(|| image::Error::NotFound(description.config.image.clone()))?;
+    let mut config = configuration(&base.config_json, &description.config)?;
+    for change in &wanted.changes {
+        apply(&mut config, change).map_err(Error::Invalid)?;
+    }
     let ingest = store.ingest()?;
     let pause = if wanted.pause && access.runs { "freeze" } else { "run" };
     let mut running = access.start(Tool::Beside, &["layer", pause], false)?;
@@ -58,10 +61,14 @@ pub fn commit(access: &Access, wanted: &Wanted) -> Result<Digest> {
     Ok(derive::image(&ingest, Some(&base), &layer, &changes, wanted.name.as_ref())?)
 }
 
-/// The container's configuration as an image has it.
-fn configuration(description: &crate::container::Description) -> Map<String, Value> {
-    let config = &description.config;
-    let mut map = Map::new();
+/// The container's configuration as an image has it. What is an image's alone, such as its volumes, is that of the container's image.
+fn configuration(image: &str, config: &Config) -> image::Result<Map<String, Value>> {
+    let mut image: Value = serde_json::from_str(image)
+        .map_err(|error| image::Error::malformed("the image's configuration", error.to_string()))?;
+    let mut map = match image["config"].take() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
     let mut put = |key: &str, value: Value| {
         let empty = match &value {
             Value::Null => true,
@@ -70,9 +77,10 @@ fn configuration(description: &crate::container::Description) -> Map<String, Val
             Value::Object(map) => map.is_empty(),
             _ => false,
         };
-        if !empty {
-            map.insert(key.to_owned(), value);
-        }
+        match empty {
+            true => map.remove(key),
+            false => map.insert(key.to_owned(), value),
+        };
     };
     put("User", json!(config.user));
     put("Env", json!(config.env));
@@ -84,7 +92,7 @@ fn configuration(description: &crate::container::Description) -> Map<String, Val
     put("Healthcheck", json!(config.healthcheck));
     let ports = config.exposed_ports.iter().map(|port| (String::from(*port), json!({})));
     put("ExposedPorts", Value::Object(ports.collect()));
-    map
+    Ok(map)
 }
 
 /// Applies an instruction: those of a Dockerfile that are about the configuration, as `docker commit --change` has them.

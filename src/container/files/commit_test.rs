@@ -38,3 +38,17 @@ fn others_are_refused() {
     assert!(changed(&["ENV A=\"x"]).is_err());
     assert!(changed(&["LABEL =x"]).is_err());
 }
+
+#[test]
+fn what_is_the_image_s_alone_stays() {
+    let image = json!({ "config": {
+        "Volumes": { "/v": {} }, "OnBuild": ["RUN x"], "Shell": ["/bin/ash"], "User": "7", "Cmd": ["old"], "Labels": { "a": "b" },
+    } });
+    let container = Config { cmd: Some(vec!["new".into()]), user: "8".into(), ..Config::default() };
+    let config = Value::Object(configuration(&image.to_string(), &container).unwrap());
+    let expected = json!({
+        "Volumes": { "/v": {} }, "OnBuild": ["RUN x"], "Shell": ["/bin/ash"], "User": "8", "Cmd": ["new"],
+    });
+    assert_eq!(config, expected, "and what the container has emptied does not");
+    assert!(configuration("{}", &container).is_ok() && configuration("no JSON", &container).is_err());
+}
