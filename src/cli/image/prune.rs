@@ -63,9 +63,9 @@ pub fn prune(all: bool, filters: &[String]) -> anyhow::Result<u64> {
         if !meant || used.contains(&image.id) || !(all || image.tags.is_empty()) {
             continue;
         }
-        // Asked again for each: a container of it may have been made meanwhile.
-        let user = |image| containers.user_of(image).ok().flatten();
-        match store.remove(&image.id.to_string(), true, user) {
+        // Asked again for each: a container of it may have been made meanwhile. Whoever cannot be asked about may use it.
+        let used = |image| !matches!(containers.user_of(image), Ok(None));
+        match store.remove_unused(image.id, all, used) {
             Ok(gone) => removed.extend(gone),
             Err(crate::image::Error::NotFound(_) | crate::image::Error::Conflict(..)) => {}
             Err(error) => return Err(error.into()),

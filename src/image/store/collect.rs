@@ -39,15 +39,48 @@ impl Store {
         force: bool,
         user: impl Fn(Digest) -> Option<User>,
     ) -> Result<Vec<Removed>> {
-        let mut removed = match self.forget(name, force, &user) {
-            Err(error) if error.is_disk_full() => {
-                self.drop_layers(name)?;
-                self.forget(name, force, &user)?
-            }
-            result => result?,
-        };
+        let mut removed = self.with_room(name, || self.forget(name, force, &user))?;
         removed.extend(self.collect()?.into_iter().map(Removed::Deleted));
         Ok(removed)
+    }
+
+    /// Removes an image with all of its names, unless it is `used`, or has a tag and is not to be removed with one. Both are looked
+    /// at while nobody else changes the list: what was so before may be so no more.
+    pub fn remove_unused(
+        &self,
+        id: Digest,
+        tagged: bool,
+        used: impl Fn(Digest) -> bool,
+    ) -> Result<Vec<Removed>> {
+        let forget = || {
+            self.change(|metadata| {
+                if !metadata.images.contains_key(&id) {
+                    return Err(Error::NotFound(id.to_string()));
+                }
+                let names: Vec<Reference> = metadata.names_of(id).cloned().collect();
+                let kept = !tagged && names.iter().any(|name| name.tag().is_some());
+                if kept || used(id) {
+                    return Err(Error::Conflict(id.short(), "image is being used".into()));
+                }
+                metadata.names.retain(|name, _| !names.contains(&name.0));
+                metadata.images.remove(&id);
+                Ok(names.into_iter().map(Removed::Untagged).chain([Removed::Deleted(id)]).collect())
+            })
+        };
+        let mut removed: Vec<_> = self.with_room(&id.to_string(), forget)?;
+        removed.extend(self.collect()?.into_iter().map(Removed::Deleted));
+        Ok(removed)
+    }
+
+    /// Changes the list of images on a full disk, too, for the sake of the image `name` going.
+    fn with_room<T>(&self, name: &str, change: impl Fn() -> Result<T>) -> Result<T> {
+        match change() {
+            Err(error) if error.is_disk_full() => {
+                self.drop_layers(name)?;
+                change()
+            }
+            result => result,
+        }
     }
 
     /// Takes a name or an image out of the list.

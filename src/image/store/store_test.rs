@@ -163,6 +163,30 @@ fn an_image_in_use_stays() {
 }
 
 #[test]
+fn only_what_nobody_uses_or_has_named_is_pruned() {
+    let fixture = Fixture::new();
+    let image = fixture.add("a", &["1"], &["x"]);
+    for (tagged, used) in [(true, true), (false, false)] {
+        let refused = fixture.store.remove_unused(image.id, tagged, |_| used);
+        assert!(matches!(refused, Err(Error::Conflict(..))), "{refused:?}");
+        assert_eq!(fixture.find("x"), Some(image.id));
+    }
+    let removed = fixture.store.remove_unused(image.id, true, |_| false).unwrap();
+    assert_eq!(removed[..2], [Removed::Untagged("x".parse().unwrap()), Removed::Deleted(image.id)]);
+    assert_eq!((fixture.files("layers"), fixture.files("blobs/sha256")), (0, 0));
+    let gone = fixture.store.remove_unused(image.id, true, |_| false);
+    assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+    let nameless = fixture.add("b", &["2"], &[]);
+    assert!(
+        fixture
+            .store
+            .remove_unused(nameless.id, false, |_| false)
+            .unwrap()
+            .contains(&Removed::Deleted(nameless.id))
+    );
+}
+
+#[test]
 fn open_layers_outlive_their_image() {
     let fixture = Fixture::new();
     let image = fixture.add("a", &["1"], &["x"]);
