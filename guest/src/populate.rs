@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, ffi::CStr};
 
-use hull_protocol::{FILLING, Mount, SHARE, SHARE_TAG};
+use hull_protocol::{Mount, SHARE, SHARE_TAG};
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
     fs::{
@@ -49,13 +49,11 @@ fn one(mount: &Mount, root: BorrowedFd<'_>) -> io::Result<()> {
     const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let volume = fs::openat(CWD, format!("{PLACE}/{}", mount.source), DIRECTORY, Mode::empty())?;
     match fs::openat2(root, &*mount.destination, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT) {
-        Ok(image) => Copying { volume: &volume, links: HashMap::new() }.directory(&image, &volume, "", 0)?,
+        Ok(image) => Copying { volume: &volume, links: HashMap::new() }.directory(&image, &volume, "", 0),
         // The image has nothing there.
-        Err(Errno::NOENT | Errno::NOTDIR) => {}
-        Err(error) => return Err(error),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        Err(error) => Err(error),
     }
-    // From here on it is whole.
-    fs::unlinkat(&volume, FILLING, AtFlags::empty())
 }
 
 /// What is in a directory.
@@ -80,9 +78,6 @@ impl Copying<'_> {
         }
         for name in names(from)? {
             let name = &*name;
-            if depth == 0 && name.to_bytes() == FILLING.as_bytes() {
-                continue;
-            }
             let about = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
             match FileType::from_raw_mode(about.st_mode) {
                 FileType::Directory => {

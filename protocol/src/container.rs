@@ -75,16 +75,12 @@ pub struct Mount {
     pub options: Vec<String>,
     /// It is a file and not a directory.
     pub file: bool,
-    /// It is a directory with nothing in it but [`FILLING`], and first gets what the container's root has in its place; then that
-    /// goes.
+    /// It is a directory with nothing in it, and first gets what the container's root has in its place.
     pub populate: bool,
 }
 
 /// The [`Mount::kind`] of what the host shares; its source is the name of a root of the guest's file share.
 pub const SHARE: &str = "share";
-
-/// A file of the host's in a volume that is not filled, or not whole.
-pub const FILLING: &str = ".hull-filling";
 
 /// A small file the host provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -495,7 +495,9 @@ impl Record for Recorder {
     }
 
     fn started(&mut self) {
-        drop(self.filling.take());
+        if let Some(filling) = self.filling.take() {
+            filling.done();
+        }
         // Only now is what the container had before of no more use.
         let _ = std::fs::rename(self.folder.file(NEXT_DISK), self.folder.file(DISK));
         if let Some(template) = self.template.take() {
