@@ -212,6 +212,7 @@ pub fn take_over(
     let log = record.open_log()?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     let network = networking::join(&record.description, None)?;
+    record.vcpus.set(Some(size.vcpus));
     // Last: a disk that has moved belongs to the container, whoever keeps that.
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
     Ok(Ready { record, task, log, listener, network, keeper_ns, again })
@@ -261,6 +262,8 @@ struct Recorder {
     before: Option<Joined>,
     /// The container whose checkpoint it goes on from.
     original: OnceCell<(Description, Option<Lease>)>,
+    /// CPUs of its VM.
+    vcpus: Cell<Option<u8>>,
     /// The container had no data disk before.
     made_disk: Cell<bool>,
     /// Its files are wanted, and that is nobody's business.
@@ -291,6 +294,7 @@ impl Recorder {
             joined: None,
             before,
             original: OnceCell::new(),
+            vcpus: Cell::new(None),
             made_disk: Cell::new(false),
             filling: OnceCell::new(),
             restarts: again.restarts.clone(),
@@ -370,6 +374,7 @@ impl Recorder {
         let layers = image.open_layers()?;
         let Start { size, data_disk, snapshot, template, origin } =
             self.start(template, checkpoint, &image)?;
+        self.vcpus.set(Some(size.vcpus));
         let (mut roots, mut shared) = (Vec::new(), Vec::new());
         let (opened, filling) = mount::open(&self.description.mounts)?;
         let _ = self.filling.set(filling);
@@ -514,6 +519,7 @@ impl Record for Recorder {
             status: Status::Running,
             started_at: timestamp::now(),
             keeper_pid: std::process::id(),
+            vcpus: self.vcpus.get(),
             network: self.joined.clone(),
             restart_count: self.restarts.borrow().count,
             health: self

@@ -61,11 +61,14 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
             "Restart policy cannot be updated because AutoRemove is enabled for the container".to_owned(),
         ));
     }
-    if folder.state()?.status.is_up() && change.has_limits() {
-        if after.vcpus > before.vcpus {
+    let state = folder.state()?;
+    if state.status.is_up() && change.has_limits() {
+        // What it was allowed since is less than what it has.
+        let vcpus = state.vcpus.unwrap_or(before.vcpus);
+        if after.vcpus > vcpus {
             return Err(Error::Conflict(format!(
-                "Cannot update container {}: its VM has {} CPUs; stop it first to give it more",
-                folder.id, before.vcpus
+                "Cannot update container {}: its VM has {vcpus} CPUs; stop it first to give it more",
+                folder.id
             )));
         }
         let share = host.share(&host_config)?;

@@ -69,6 +69,8 @@ pub struct State {
     pub finished_at: String,
     /// Process id of the keeper, to be shown; liveness is the lock.
     pub keeper_pid: u32,
+    /// CPUs of its VM, if it was started.
+    pub vcpus: Option<u8>,
     /// What it has, or had when it ran, in its network.
     pub network: Option<Joined>,
     /// How often its keeper has started it again.
@@ -87,6 +89,7 @@ impl Default for State {
             started_at: timestamp::NEVER.to_owned(),
             finished_at: timestamp::NEVER.to_owned(),
             keeper_pid: 0,
+            vcpus: None,
             network: None,
             restart_count: 0,
             health: None,
