@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::container::{
-    files::{self, Access},
-    state::Store,
+use crate::{
+    cli::output,
+    container::{
+        files::{self, Access},
+        state::Store,
+    },
 };
 
 /// Show which files of a container have been added (A), changed (C) and deleted (D)
@@ -19,7 +22,6 @@ pub struct Diff {
 impl Diff {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        print!("{}", files::diff(&Access::open(&Store::open()?, &self.container)?)?);
-        Ok(ExitCode::SUCCESS)
+        output::print(&files::diff(&Access::open(&Store::open()?, &self.container)?)?)
     }
 }

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::container::{
-    files::{self, Access},
-    state::Store,
+use crate::{
+    cli::output,
+    container::{
+        files::{self, Access},
+        state::Store,
+    },
 };
 
 /// Show the processes of a container that runs
@@ -30,10 +33,10 @@ impl Top {
             row.iter().zip(&mut widths).for_each(|(cell, width)| *width = (*width).max(cell.chars().count()));
             widths
         });
-        for row in rows {
+        let lines = rows.iter().map(|row| {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   "));
-            println!("{}", cells.collect::<String>().trim_end());
-        }
-        Ok(ExitCode::SUCCESS)
+            format!("{}\n", cells.collect::<String>().trim_end())
+        });
+        output::print(&lines.collect::<String>())
     }
 }

@@ -65,7 +65,14 @@ fn text(access: &Access, place: Tool, arguments: &[&str]) -> Result<String> {
     let read = (&mut running.output).take(MOST_TEXT).read_to_end(&mut text);
     running.finish()?;
     read.map_err(|error| Error::Keeper(format!("cannot be listened to: {error}")))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(printable(&text))
+}
+
+/// What a guest says, fit for a terminal: lines and columns, and nothing that a terminal would obey.
+fn printable(text: &[u8]) -> String {
+    let harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    let text = String::from_utf8_lossy(text);
+    text.chars().map(|letter| if harmless(letter) { letter } else { '?' }).collect()
 }
 
 /// Writes the container's file system as an archive, without what is mounted in it.
@@ -77,4 +84,15 @@ pub fn export(access: &Access, to: &mut impl Write) -> Result<()> {
     let copied = io::copy(&mut running.output, to).and_then(|_| to.flush());
     copied.map_err(|error| Error::Invalid(format!("cannot write the archive: {error}")))?;
     running.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn nothing_that_a_guest_says_is_obeyed_by_a_terminal() {
+        let said = b"A /tab\there\nC /\x1b]0;x\x07\r\xc2\x9b\xff \xc3\xa4\n";
+        assert_eq!(printable(said), "A /tab\there\nC /?]0;x???\u{fffd} \u{e4}\n");
+    }
 }
