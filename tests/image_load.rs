@@ -1,4 +1,4 @@
-//! `hull load`, and what happens to the store when it goes wrong.
+//! `hull load` and `hull import`, and what happens to the store when they go wrong.
 
 mod common;
 mod images;
@@ -23,14 +23,18 @@ fn load(home: &Home, archive: &[u8]) -> Output {
 
 /// Loads bytes by way of standard input.
 fn pipe(home: &Home, archive: &[u8]) -> Output {
+    pipe_to(home, &["load"], archive)
+}
+
+fn pipe_to(home: &Home, arguments: &[&str], archive: &[u8]) -> Output {
     let mut child = home
-        .hull(&["load"])
+        .hull(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A load that gives up early leaves a broken pipe.
+    // One that gives up early leaves a broken pipe.
     let _ = child.stdin.take().unwrap().write_all(archive);
     child.wait_with_output().unwrap()
 }
@@ -316,6 +320,61 @@ fn an_archive_cut_short_anywhere_is_refused() {
             refused(&home, &pipe(&home, &archive[..cut]), &[]);
         }
     }
+}
+
+#[test]
+fn an_archive_of_files_becomes_an_image() {
+    let files = tar(&[("bin/true", b"#!"), ("noise", &noise(100_000, 1))]);
+    let options = ["import", "-c", "CMD [\"/bin/true\", \"x\"]", "-c", "ENV A=1", "-m", "from outside"];
+    for archive in [files.clone(), gzip(&files), zstd(&files)] {
+        let home = Home::new();
+        let path = home.folder.path().join("files.tar");
+        fs::write(&path, &archive).unwrap();
+        let by_file = [&options[..], &[path.to_str().unwrap(), "file:1"]].concat();
+        let by_pipe = [&options[..], &["-", "pipe"]].concat();
+        let piped = pipe_to(&home, &by_pipe, &archive);
+        assert!(piped.status.success(), "{}", text(&piped.stderr));
+        for (name, id) in [("file:1", home.ok(&by_file)), ("pipe:latest", text(&piped.stdout))] {
+            let inspected: Value = serde_json::from_str(&home.ok(&["image", "inspect", name])).unwrap();
+            let image = &inspected[0];
+            assert_eq!(image["Id"], id.trim());
+            assert_eq!(image["Config"], json!({ "Cmd": ["/bin/true", "x"], "Env": ["A=1"] }));
+            assert_eq!(image["Comment"], "from outside");
+            assert_eq!(image["RootFS"]["Layers"], json!([digest(&files)]));
+            assert_eq!(home.ok(&["history", "--format", "{{.Comment}}", name]), "from outside\n");
+            assert_eq!(home.ok(&["images", "-q", "--no-trunc", name]), id);
+        }
+        assert_eq!(stored(home.folder.path()).1, 1, "the same files are there once");
+        assert_eq!(stored(home.folder.path()).2, 0);
+    }
+    let home = Home::new();
+    let unnamed = text(&pipe_to(&home, &["import", "-"], &files).stdout);
+    assert_eq!(home.ok(&["history", "--format", "{{.Comment}}", unnamed.trim()]), "Imported from -\n");
+    assert!(home.ok(&["images", "-a"]).contains("<none>"));
+}
+
+#[test]
+fn an_archive_that_makes_no_file_system_is_not_imported() {
+    let home = Home::new();
+    let good = tar(&[("a", &noise(70_000, 1))]);
+    let cases: Vec<(Vec<u8>, Vec<&str>)> = vec![
+        (odd_tar("../../etc/cron.d/x", EntryType::Regular, "", &[]), vec!["leaves the root"]),
+        (odd_tar("x", EntryType::Link, "nothing", &[]), vec!["hard link to \"nothing\""]),
+        (b"no tar at all".repeat(100), vec!["no tar header"]),
+        (good[..good.len() / 2].to_vec(), vec![]),
+        (gzip(&good)[..30_000].to_vec(), vec![]),
+    ];
+    let path = home.folder.path().join("archive");
+    for (archive, words) in cases {
+        fs::write(&path, &archive).unwrap();
+        refused(&home, &home.run(&["import", path.to_str().unwrap(), "x"]), &words);
+        refused(&home, &pipe_to(&home, &["import", "-", "x"], &archive), &words);
+    }
+    fs::write(&path, &good).unwrap();
+    let file = path.to_str().unwrap();
+    refused(&home, &home.run(&["import", "-c", "RUN x", file]), &["run is not a valid change command"]);
+    refused(&home, &home.run(&["import", "/nowhere/at/all"]), &["/nowhere/at/all", "No such file"]);
+    refused(&home, &home.run(&["import", "https://example.org/x.tar"]), &["curl"]);
 }
 
 #[test]
