@@ -54,12 +54,14 @@ pub fn image(
     };
     config["created"] = changes.created.as_str().into();
     config["config"] = changes.config.clone();
-    if !changes.author.is_empty() {
-        config["author"] = changes.author.as_str().into();
-    }
     // What Docker's builder left there is about the container that it used.
-    for old in ["container", "container_config"] {
+    for old in ["comment", "container", "container_config"] {
         config.as_object_mut().and_then(|config| config.remove(old));
+    }
+    for (key, value) in [("author", &changes.author), ("comment", &changes.comment)] {
+        if !value.is_empty() {
+            config[key] = value.as_str().into();
+        }
     }
     let mut history = json!({ "created": changes.created });
     for (key, value) in
