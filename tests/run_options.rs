@@ -58,6 +58,15 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     assert_eq!(home.ok(&["inspect", "-f", template, "web"]), "67108864 on-failure 3\n");
     home.ok(&["update", "--pids-limit", "-1", "web"]);
     assert!(home.ok(&["exec", "web", "sh", "-c", limits]).starts_with("max\n"));
+    // Fewer CPUs can be taken back.
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        home.ok(&["run", "-d", "--name", "two", "--cpus", "2", "busybox", "sleep", "100000"]);
+        for (cpus, seen) in [("1", "1\n"), ("2", "2\n")] {
+            home.ok(&["update", "--cpus", cpus, "two"]);
+            assert_eq!(home.ok(&["exec", "two", "nproc"]), seen);
+        }
+        home.ok(&["rm", "-f", "two"]);
+    }
     for (arguments, expected) in [
         (&["update", "web"][..], "one or more flags"),
         (&["update", "--cpus", "999", "web"], "range of CPUs"),

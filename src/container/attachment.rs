@@ -1,13 +1,20 @@
 //! Putting a container that does not run into another network, and taking it out of one. A container has one card, so it is in one
 //! network at a time; the one that it is in without being asked makes way for one that is asked for.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     Description, Endpoint, Error, HostConfig, Result, networking,
     state::{Folder, Lock, Store},
 };
 use crate::network;
+
+/// How long the end of a container's keeper is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts a container into a network, where others call it these names, too.
 ///
@@ -80,9 +87,16 @@ fn resting(store: &Store, container: &str) -> Result<(Folder, Lock)> {
             "container {container} is running: its card cannot be moved to another network before it is stopped"
         ))
     };
-    if folder.state()?.status.needs_keeper() {
-        return Err(runs());
-    }
-    let lock = folder.try_lock().map_err(Error::file("cannot lock", folder.path()))?.ok_or_else(runs)?;
+    // The keeper of one that has just ended is still there for a moment.
+    let end = Instant::now() + PATIENCE;
+    let lock = loop {
+        if folder.state()?.status.needs_keeper() || Instant::now() > end {
+            return Err(runs());
+        }
+        match folder.try_lock().map_err(Error::file("cannot lock", folder.path()))? {
+            Some(lock) => break lock,
+            None => thread::sleep(Duration::from_millis(10)),
+        }
+    };
     Ok((folder, lock))
 }
