@@ -4,7 +4,10 @@ use std::{net::Ipv4Addr, process::ExitCode};
 
 use clap::Args;
 
-use crate::container::{attachment, state::Store};
+use crate::{
+    container::{attachment, state::Store},
+    network::store::Store as Networks,
+};
 
 /// Put a container that does not run into a network
 #[derive(Debug, Args)]
@@ -36,7 +39,7 @@ pub struct Disconnect {
 impl Connect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let network = networks().get(&self.network)?.name;
+        let network = Networks::open().get(&self.network)?.name;
         attachment::connect(&Store::open()?, &self.container, &network, &self.alias, self.ip)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -45,15 +48,11 @@ impl Connect {
 impl Disconnect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let network = networks().get(&self.network)?.name;
+        let network = Networks::open().get(&self.network)?.name;
         match attachment::disconnect(&Store::open()?, &self.container, &network) {
             Err(crate::container::Error::NotFound(_)) if self.force => {}
             other => other?,
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn networks() -> crate::network::store::Store {
-    crate::network::store::Store::open()
 }

@@ -60,7 +60,7 @@ impl Store {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn get(&self, name: &str) -> anyhow::Result<Config> {
-        if let Some(config) = self.find(name)?.or(self.find_by_id(name)?) {
+        if let Some(config) = self.look_up(name)? {
             return Ok(config);
         }
         anyhow::ensure!(
@@ -80,9 +80,12 @@ impl Store {
         folder::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The network whose id begins so, if there is just one.
-    fn find_by_id(&self, id: &str) -> anyhow::Result<Option<Config>> {
-        let mut found = self.list()?.into_iter().filter(|config| config.id.starts_with(id));
+    /// The network of this name, or else the one whose id begins so, if there is just one.
+    fn look_up(&self, name: &str) -> anyhow::Result<Option<Config>> {
+        if let Some(config) = self.find(name)? {
+            return Ok(Some(config));
+        }
+        let mut found = self.list()?.into_iter().filter(|config| config.id.starts_with(name));
         let one = found.next();
         Ok(if found.next().is_none() { one } else { None })
     }
@@ -158,8 +161,7 @@ impl Store {
     /// # Errors
     /// When there is none of the name, or somebody is in it.
     pub fn remove(&self, name: &str) -> anyhow::Result<()> {
-        let found = self.find(name)?.or(self.find_by_id(name)?);
-        let name = &found.with_context(|| format!("no such network: {name}"))?.name;
+        let name = &self.look_up(name)?.with_context(|| format!("no such network: {name}"))?.name;
         anyhow::ensure!(name != DEFAULT, "bridge is a pre-defined network and cannot be removed");
         let _lock = folder::lock(&self.root)?;
         self.find(name)?.with_context(|| format!("no such network: {name}"))?;
