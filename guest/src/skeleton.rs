@@ -231,16 +231,6 @@ const LINKS: &[(&str, &CStr)] = &[
 /// A kernel parameter of the container's namespaces. Only those that are per namespace are taken: any other would change
 /// the guest for all its containers.
 fn sysctl(name: &str, value: &str) -> Result<Step, Failure> {
-    const IPC: &[&str] = &[
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     // Docker takes slashes for dots and the other way round, as sysctl(8) does.
     let path = match name.find(['.', '/']).map(|place| name.as_bytes()[place]) {
         Some(b'.') => name
@@ -260,7 +250,7 @@ fn sysctl(name: &str, value: &str) -> Result<Step, Failure> {
     let allowed = path.starts_with("net/")
         || path.starts_with("fs/mqueue/")
         || matches!(&*path, "kernel/domainname")
-        || IPC.iter().any(|known| known.replace('.', "/") == path);
+        || hull_protocol::IPC_SYSCTLS.iter().any(|known| known.replace('.', "/") == path);
     if !allowed || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(Failure::invalid(format!(
             "sysctl {name:?} is not allowed: it is not of the container's namespaces"

@@ -29,6 +29,17 @@ pub const AGENT_PORT: u32 = 1024;
 pub const FIRST_STREAM_PORT: u32 = 0x1_0000;
 /// Largest frame body a peer may send, in bytes; a longer one ends the connection.
 pub const MAX_FRAME: u32 = 1 << 20;
+/// Kernel parameters of a container's IPC namespace, beside those below `fs.mqueue`; its others are below `net`.
+pub const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
 /// By what name a guest mounts its file share.
 pub const SHARE_TAG: &str = "hull";
 /// Bytes of randomness that a copy of a guest is given.

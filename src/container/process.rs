@@ -112,19 +112,11 @@ fn sysctls(wanted: &BTreeMap<String, String>) -> Vec<(String, String)> {
 /// # Errors
 /// With Docker's words.
 pub fn check_sysctls(wanted: &BTreeMap<String, String>) -> Result<()> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     for name in wanted.keys() {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        let known = IPC.contains(&&**name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
+        let known = hull_protocol::IPC_SYSCTLS.contains(&&**name)
+            || name.starts_with("net.")
+            || name.starts_with("fs.mqueue.");
         if !known || !plain || name.contains("..") {
             return Err(Error::Invalid(format!("sysctl '{name}' is not allowed")));
         }
