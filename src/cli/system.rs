@@ -232,23 +232,14 @@ impl Df {
 
 impl Prune {
     fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.force {
-            eprintln!("WARNING! This will remove:");
-            eprintln!("  - all stopped containers\n  - all networks not used by at least one container");
-            if self.volumes {
-                eprintln!("  - all anonymous volumes not used by at least one container");
-            }
-            eprintln!(
-                "  - all {}",
-                if self.all {
-                    "images without at least one container associated to them"
-                } else {
-                    "dangling images"
-                }
-            );
-            if !terminal::confirm()? {
-                return Ok(ExitCode::SUCCESS);
-            }
+        let volumes =
+            if self.volumes { "\n  - all anonymous volumes not used by at least one container" } else { "" };
+        let what = format!(
+            ":\n  - all stopped containers\n  - all networks not used by at least one container{volumes}\n  - all {}",
+            image::meant(self.all)
+        );
+        if !self.force && !terminal::confirm(&what)? {
+            return Ok(ExitCode::SUCCESS);
         }
         let filters =
             self.filter.iter().map(|text| container::parse_filter(text)).collect::<Result<Vec<_>, _>>();

@@ -99,11 +99,12 @@ pub fn is_input() -> bool {
     isatty(stdin())
 }
 
-/// Asks whether to go on; what is no clear yes is a no.
+/// Warns of what is to be removed and asks whether to go on; what is no clear yes is a no.
 ///
 /// # Errors
 /// When the input cannot be read.
-pub fn confirm() -> io::Result<bool> {
+pub fn confirm(what: &str) -> io::Result<bool> {
+    eprintln!("WARNING! This will remove{what}");
     eprint!("Are you sure you want to continue? [y/N] ");
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -222,12 +222,10 @@ fn means(volume: &Volume, filter: &str, used: bool) -> anyhow::Result<bool> {
 }
 
 fn prune(verb: &Prune) -> anyhow::Result<ExitCode> {
-    if !verb.force {
-        let which = if verb.all { "all" } else { "anonymous" };
-        eprintln!("WARNING! This will remove {which} local volumes not used by at least one container.");
-        if !terminal::confirm()? {
-            return Ok(ExitCode::SUCCESS);
-        }
+    let which = if verb.all { "all" } else { "anonymous" };
+    let what = format!(" {which} local volumes not used by at least one container.");
+    if !verb.force && !terminal::confirm(&what)? {
+        return Ok(ExitCode::SUCCESS);
     }
     let bytes = prune_all(verb.all)?;
     println!("Total reclaimed space: {}", size::human(bytes));

@@ -82,11 +82,8 @@ fn has(labels: &BTreeMap<String, String>, name: &str, value: Option<&str>) -> bo
 impl Prune {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.force {
-            eprintln!("WARNING! This will remove all stopped containers.");
-            if !terminal::confirm()? {
-                return Ok(ExitCode::SUCCESS);
-            }
+        if !self.force && !terminal::confirm(" all stopped containers.")? {
+            return Ok(ExitCode::SUCCESS);
         }
         let (code, reclaimed) = prune(&self.filter)?;
         println!("Total reclaimed space: {}", size::human(reclaimed));

@@ -22,7 +22,7 @@ mod tag;
 mod tree;
 
 pub use inspect::describe;
-pub use prune::prune;
+pub use prune::{meant, prune};
 pub use pull::obtain;
 
 /// Verbs that stand on their own.

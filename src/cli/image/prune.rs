@@ -30,21 +30,18 @@ pub struct Prune {
 impl Prune {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.force {
-            let which = if self.all {
-                "images without at least one container associated to them"
-            } else {
-                "dangling images"
-            };
-            eprintln!("WARNING! This will remove all {which}.");
-            if !terminal::confirm()? {
-                return Ok(ExitCode::SUCCESS);
-            }
+        if !self.force && !terminal::confirm(&format!(" all {}.", meant(self.all)))? {
+            return Ok(ExitCode::SUCCESS);
         }
         let bytes = prune(self.all, &self.filter)?;
         println!("Total reclaimed space: {}", size::human(bytes));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Which images are removed, in words.
+pub fn meant(all: bool) -> &'static str {
+    if all { "images without at least one container associated to them" } else { "dangling images" }
 }
 
 /// Removes images without a tag that no container has, or with `all` those with one, too. Prints which, and gives the bytes that they took.
