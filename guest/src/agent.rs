@@ -156,6 +156,8 @@ impl Agent {
 
     /// Serves the host until the end.
     pub fn run(mut self) -> ! {
+        // What was killed before is no container's.
+        self.oom_kills = self.guest_oom_kills();
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let timeout =
