@@ -20,7 +20,7 @@ use super::{
     ContainerId, Description, Error, Result,
     checkpoint::{self, Checkpoint},
     disk, files, health, logs,
-    machine::{Machine, Parts, machine},
+    machine::{self, Machine, Parts},
     mount::{self, Filling, Opened},
     networking::{self, Joined},
     pool::Pools,
@@ -41,7 +41,7 @@ use crate::{
         keeper::{
             Doors, Ending, Health, HealthStatus, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent,
         },
-        launch::{self, Vmm},
+        launch::{Newborn, Vmm},
         log,
         signals::Signals,
         timestamp,
@@ -117,9 +117,9 @@ fn limits() -> Limits {
 /// Everything that a keeper needs, opened.
 struct Prepared {
     task: Task,
+    vmm: Newborn,
     machine: Machine,
     template: Option<Template>,
-    console: (OwnedFd, OwnedFd),
     log: log::Writer,
     listener: OwnedFd,
     signals: Signals,
@@ -127,12 +127,7 @@ struct Prepared {
 
 impl Prepared {
     fn run(self, mut record: Recorder, visitors: Visitors, keeper_ns: u64) {
-        match launch::spawn(
-            launch::vmm_program(),
-            &self.machine.config,
-            self.machine.descriptors,
-            self.console,
-        ) {
+        match self.vmm.configure(&self.machine.config, self.machine.descriptors) {
             Ok(mut vmm) => {
                 // Now, so that its process comes up beside the VMM.
                 let network = match record.join() {
@@ -163,10 +158,7 @@ impl Prepared {
                     Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
                 keeper.run();
             }
-            Err(error) => {
-                let error = Error::Keeper(format!("cannot start the VMM: {error}"));
-                record.not_started(&error, visitors, keeper_ns);
-            }
+            Err(error) => record.not_started(&machine::not_started(error), visitors, keeper_ns),
         }
     }
 }
@@ -368,8 +360,8 @@ impl Recorder {
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
         let listener = listener.map_or_else(|| folder.listen(), Ok).map_err(keeper)?;
+        let vmm = machine::begin()?;
         let log = self.open_log()?;
-        let console = launch::console().map_err(keeper)?;
         let image = self.image()?;
         let layers = image.open_layers()?;
         let Start { size, data_disk, snapshot, template, origin } =
@@ -382,10 +374,11 @@ impl Recorder {
             roots.push((place, policy));
             shared.push(mount);
         }
-        let machine = machine(Parts { size, layers, data_disk, snapshot, roots, console: &console.1 })?;
+        let machine =
+            machine::describe(Parts { size, layers, data_disk, snapshot, roots, console: vmm.console() })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
         let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
-        Ok(Prepared { task, machine, template, console, log, listener, signals })
+        Ok(Prepared { task, vmm, machine, template, log, listener, signals })
     }
 
     /// What the container's VM begins with. A container that was started before has a data disk of its

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     assets::Assets,
-    vm::launch::Descriptors,
+    vm::launch::{self, Descriptors, Newborn},
     vmm::config::{DeviceConfig, KernelKind, SharedRoot, Start, VmmConfig},
 };
 
@@ -63,13 +63,12 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// When a file cannot be opened; the message says what to do.
-pub fn machine(parts: Parts<'_>) -> Result<Machine> {
+pub fn describe(parts: Parts<'_>) -> Result<Machine> {
     let Parts { size, layers: files, data_disk, snapshot, roots, console } = parts;
     let failed = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
     let assets = Assets::find().map_err(Error::missing)?;
     let open = |path: PathBuf| Assets::open(&path).map_err(Error::missing);
     let mut descriptors = Descriptors::default();
-    let kvm = descriptors.add(open_kvm()?);
     let start = match snapshot {
         // The agent sets the clock.
         Some(snapshot) => Start::Snapshot {
@@ -107,7 +106,6 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
     let disk =
         |file, read_only, serial: &str| DeviceConfig::Disk { file, read_only, serial: serial.to_owned() };
     let config = VmmConfig {
-        kvm,
         vcpus: size.vcpus,
         memory: size.memory,
         start,
@@ -128,18 +126,16 @@ pub fn machine(parts: Parts<'_>) -> Result<Machine> {
     Ok(Machine { config, descriptors, rootfs: rootfs_file, layers: extents })
 }
 
-/// Opens `/dev/kvm`.
-fn open_kvm() -> Result<File> {
-    File::options().read(true).write(true).open("/dev/kvm").map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "switch virtualization on in the firmware and load the module kvm_intel or kvm_amd"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "let your user into the group kvm, or `setfacl -m u:$USER:rw /dev/kvm`"
-            }
-            _ => "see `hull doctor`",
-        };
-        Error::Missing(format!("cannot open /dev/kvm: {error}; {remedy}"))
-    })
+/// Starts a VMM, which comes up while all else is opened that its VM is made of.
+///
+/// # Errors
+/// When `/dev/kvm` cannot be opened, with what to do about it; or the process is out of descriptors.
+pub fn begin() -> Result<Newborn> {
+    let kvm = launch::open_kvm().map_err(|error| Error::Missing(error.to_string()))?;
+    launch::start(kvm).map_err(not_started)
+}
+
+/// What to call an error from a VMM that is not to be had.
+pub fn not_started(error: io::Error) -> Error {
+    Error::Keeper(format!("cannot start the VMM: {error}"))
 }

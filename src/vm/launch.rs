@@ -1,25 +1,26 @@
-//! Starts a VMM process: its descriptors at the numbers it expects, its configuration, its end tied to ours.
+//! Starts a VMM process, its end tied to ours, and tells it what it is to be once that is known.
 
 use std::{
     fmt,
     fs::File,
     io::{self, Seek, Write},
+    iter,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use rustix::{
     fs::MemfdFlags,
-    io::fcntl_dupfd_cloexec,
     process::{Pid, PidfdFlags, Signal},
 };
 
 use crate::vmm::{
     channel::Channel,
-    config::{CONFIG_FD, CONTROL_FD, FIRST_FD, Fd, VmmConfig},
+    config::{Fd, VmmConfig},
+    delivery,
 };
 
 /// A running VMM, as its keeper sees it.
@@ -63,23 +64,99 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The descriptors that a VMM inherits, beyond its fixed ones.
+/// The descriptors that a VMM is handed with its configuration.
 #[derive(Debug, Default)]
 pub struct Descriptors(Vec<OwnedFd>);
 
 impl Descriptors {
-    /// Adds a descriptor, and gives the number that the VMM knows it by.
+    /// Adds a descriptor, and gives what the VMM knows it by.
     pub fn add(&mut self, descriptor: impl Into<OwnedFd>) -> Fd {
         self.0.push(descriptor.into());
-        Fd(FIRST_FD + self.0.len() as i32 - 1)
+        Fd(self.0.len() as u32 - 1)
     }
 }
 
-/// This program again, as a VMM.
-pub fn vmm_program() -> Command {
+/// A VMM that waits to be told what it is to be. Dropped, it is no more.
+pub struct Newborn {
+    vmm: Vmm,
+    /// The write end of the console.
+    console: OwnedFd,
+}
+
+/// Starts a VMM on `/dev/kvm`. It comes up while the VM's files are opened, so this is done first.
+///
+/// The VMM is killed when this thread ends, however it ends.
+///
+/// # Errors
+/// When the program cannot be executed, or the process is out of descriptors.
+pub fn start(kvm: File) -> io::Result<Newborn> {
+    let (control, far_control) = Channel::pair()?;
+    let (console, far_console) = console()?;
+    let parent = rustix::process::getpid();
     let mut program = Command::new("/proc/self/exe");
-    program.args(["internal", "vmm"]);
     program
+        .args(["internal", "vmm"])
+        .stdin(OwnedFd::from(far_control))
+        .stdout(far_console.try_clone()?)
+        .stderr(far_console.try_clone()?);
+    // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
+    unsafe {
+        program.pre_exec(move || die_with(parent));
+    }
+    let child = program.spawn()?;
+    let pid = Pid::from_child(&child);
+    let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let process = Box::new(ChildProcess { child, exit });
+    deliver(&control, &[kvm.as_fd()])?;
+    Ok(Newborn { vmm: Vmm { control, console, process }, console: far_console })
+}
+
+impl Newborn {
+    /// Where the VMM writes what it has to say, and the guest's console is to go.
+    pub fn console(&self) -> &OwnedFd {
+        &self.console
+    }
+
+    /// Tells it what it is, and hands it what its configuration names.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or memory.
+    pub fn configure(self, config: &VmmConfig, descriptors: Descriptors) -> io::Result<Vmm> {
+        let mut file = File::from(rustix::fs::memfd_create("hull-config", MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(config)?)?;
+        file.rewind()?;
+        let handed: Vec<_> = iter::once(file.as_fd()).chain(descriptors.0.iter().map(AsFd::as_fd)).collect();
+        deliver(&self.vmm.control, &handed)?;
+        self.vmm.control.set_nonblocking(true)?;
+        Ok(self.vmm)
+    }
+}
+
+/// Sends descriptors. A VMM that is over already says why as any other does: that is not for here.
+fn deliver(control: &Channel, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    match delivery::send(control, descriptors) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
+    }
+}
+
+/// Opens `/dev/kvm`.
+///
+/// # Errors
+/// With what to do about it.
+pub fn open_kvm() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/kvm").map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "switch virtualization on in the firmware and load the module kvm_intel or kvm_amd"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "let your user into the group kvm, or `setfacl -m u:$USER:rw /dev/kvm`"
+            }
+            _ => "see `hull doctor`",
+        };
+        io::Error::new(error.kind(), format!("cannot open /dev/kvm: {error}; {remedy}"))
+    })
 }
 
 /// The pipe for a guest's console: the keeper's end, which never blocks it, and the VMM's.
@@ -92,79 +169,12 @@ pub fn console() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// Starts a VMM. `program` is given its arguments and nothing else.
-///
-/// The VMM is killed when this thread ends, however it ends.
-///
-/// # Errors
-/// When the program cannot be executed, or the process is out of descriptors.
-pub fn spawn(
-    mut program: Command,
-    config: &VmmConfig,
-    descriptors: Descriptors,
-    console: (OwnedFd, OwnedFd),
-) -> io::Result<Vmm> {
-    let (control, far_control) = Channel::pair()?;
-    control.set_nonblocking(true)?;
-    let mut config_file = File::from(rustix::fs::memfd_create("hull-config", MemfdFlags::CLOEXEC)?);
-    config_file.write_all(&serde_json::to_vec(config)?)?;
-    config_file.rewind()?;
-
-    let mut inherited: Vec<OwnedFd> = vec![config_file.into(), far_control.into()];
-    inherited.extend(descriptors.0);
-    let numbers = Numbers::assign(&inherited)?;
-    drop(inherited);
-
-    let parent = rustix::process::getpid();
-    program.stdin(Stdio::null()).stdout(console.1.try_clone()?).stderr(console.1);
-    let sources: Vec<i32> = numbers.sources.iter().map(AsRawFd::as_raw_fd).collect();
-    // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
-    unsafe {
-        program.pre_exec(move || prepare(parent, &sources));
-    }
-    let child = program.spawn()?;
-    let pid = Pid::from_child(&child);
-    let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Vmm { control, console: console.0, process: Box::new(ChildProcess { child, exit }) })
-}
-
-/// The descriptors to inherit, out of the way of the numbers that they are to have.
-struct Numbers {
-    /// In order: the first is to be [`CONFIG_FD`].
-    sources: Vec<OwnedFd>,
-    /// Hold every target number, so that no descriptor that `Command` makes for itself is overwritten.
-    _targets: Vec<OwnedFd>,
-}
-
-impl Numbers {
-    fn assign(inherited: &[OwnedFd]) -> io::Result<Self> {
-        const { assert!(CONTROL_FD == CONFIG_FD + 1 && FIRST_FD == CONTROL_FD + 1) };
-        let end = CONFIG_FD + inherited.len() as i32;
-        let sources =
-            inherited.iter().map(|fd| fcntl_dupfd_cloexec(fd, end)).collect::<Result<Vec<_>, _>>()?;
-        let mut targets = Vec::new();
-        loop {
-            let target = fcntl_dupfd_cloexec(&inherited[0], CONFIG_FD)?;
-            if target.as_raw_fd() >= end {
-                return Ok(Self { sources, _targets: targets });
-            }
-            targets.push(target);
-        }
-    }
-}
-
-/// In the child, before the VMM is executed.
-fn prepare(parent: Pid, sources: &[i32]) -> io::Result<()> {
+/// In the child, before the VMM is executed: ends it with its parent.
+fn die_with(parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // The keeper may have died before the line above: then no signal comes any more.
     if rustix::process::getppid() != Some(parent) {
         return Err(io::Error::from(rustix::io::Errno::SRCH));
-    }
-    for (target, &source) in (CONFIG_FD..).zip(sources) {
-        // SAFETY: `dup2` of a descriptor that the parent holds open; the targets are held for this purpose.
-        if unsafe { libc::dup2(source, target) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
     }
     Ok(())
 }
@@ -195,5 +205,13 @@ impl Process for ChildProcess {
     fn kill(&mut self) {
         // An error means that it has ended already.
         let _ = self.child.kill();
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        // Once it was waited for, both do nothing.
+        self.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,28 +1,19 @@
 //! What a VMM process is told at its start: everything a VM is, with every file as a descriptor.
 //!
-//! The keeper writes this as JSON into descriptor [`CONFIG_FD`] of the VMM it spawns. The VMM opens no path:
-//! every `Fd` is the number of a descriptor that it inherits.
+//! The keeper writes this as JSON into a file, whose descriptor is the first that it [delivers](super::delivery); every `Fd` is one of
+//! those that follow. The VMM opens no path.
 
 use hull_devices::fs::Policy;
 use serde::{Deserialize, Serialize};
 
-/// Descriptor on which a VMM reads its configuration (a file or pipe, read to its end).
-pub const CONFIG_FD: i32 = 3;
-/// Descriptor of the control socket to the keeper (`SOCK_SEQPACKET`), see [`super::control`].
-pub const CONTROL_FD: i32 = 4;
-/// First number given to the descriptors named in [`VmmConfig`].
-pub const FIRST_FD: i32 = 5;
-
-/// Number of a descriptor that the VMM inherits.
+/// A descriptor that the VMM is handed: which, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fd(pub i32);
+pub struct Fd(pub u32);
 
 /// A VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VmmConfig {
-    /// `/dev/kvm`.
-    pub kvm: Fd,
     /// Virtual CPUs, 1 to 32.
     pub vcpus: u8,
     /// Memory in bytes, a multiple of 2 MiB.

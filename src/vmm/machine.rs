@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,7 +11,7 @@ use event_manager::EventManager;
 use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
-use hull_arch::cpu::{self, CpuModel, StateFormat, VcpuState};
+use hull_arch::cpu::{self, CpuModel, StateFormat, Supported, VcpuState};
 use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
@@ -36,6 +36,28 @@ use super::snapshot::State;
 use super::vcpu::{self, Buses};
 use super::{generation, monotonic_ns};
 
+/// KVM, and what VMs of any kind can have here.
+pub struct Host {
+    kvm: Kvm,
+    cpu: Supported,
+}
+
+impl Host {
+    /// What `/dev/kvm` offers.
+    ///
+    /// # Errors
+    /// When it is not a KVM that hull knows.
+    pub fn new(kvm: OwnedFd) -> anyhow::Result<Self> {
+        const API: i32 = 12;
+        // SAFETY: the keeper opened /dev/kvm for this, and the descriptor is handed over.
+        let kvm = unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) };
+        let version = kvm.get_api_version();
+        anyhow::ensure!(version == API, "/dev/kvm speaks version {version} of its API, hull needs {API}");
+        let cpu = Supported::by(&kvm)?;
+        Ok(Self { kvm, cpu })
+    }
+}
+
 /// A VM that is ready to run.
 pub struct Machine {
     // In the order in which they must go: what uses the memory before the memory.
@@ -54,14 +76,15 @@ impl Machine {
     /// # Errors
     /// Whatever is wrong with the configuration, its files or KVM, naming the thing.
     pub fn build(
+        host: &Host,
         config: &VmmConfig,
         descriptors: &Descriptors,
         keeper: &Arc<Channel>,
         share: Option<Share>,
     ) -> anyhow::Result<Self> {
-        let kvm = open_kvm(config, descriptors)?;
+        let kvm = &host.kvm;
         let quirks = Quirks::detect();
-        let model = CpuModel::new(&kvm, config.vcpus, &quirks)?;
+        let model = CpuModel::new(&host.cpu, config.vcpus, &quirks)?;
         let map = MemoryMap::new(config.memory, config.growth(), model.address_bits())?;
         let (kernel_kind, memory, backing, saved) = match &config.start {
             Start::Boot { kernel_kind, .. } => (*kernel_kind, growth::fresh(&map)?, Backing::none(), None),
@@ -116,7 +139,7 @@ impl Machine {
         let vcpus: Vec<VcpuFd> = (0..config.vcpus)
             .map(|index| vm.create_vcpu(index.into()).with_context(|| format!("KVM_CREATE_VCPU {index}")))
             .collect::<Result<_, _>>()?;
-        let format = StateFormat::new(&kvm, &vm)?;
+        let format = StateFormat::new(kvm, &vm)?;
         match saved {
             Some(mut state) => {
                 if let Start::Snapshot { advance_clock: true, .. } = config.start {
@@ -195,16 +218,6 @@ impl Machine {
         seccomp::confine(&filter).context("cannot confine the VMM")?;
         events::run(&mut events, &ending, &reachable)
     }
-}
-
-fn open_kvm(config: &VmmConfig, descriptors: &Descriptors) -> anyhow::Result<Kvm> {
-    const API: i32 = 12;
-    let file = descriptors.take(config.kvm)?;
-    // SAFETY: the keeper opened /dev/kvm for this, and the descriptor is handed over.
-    let kvm = unsafe { Kvm::from_raw_fd(file.into_raw_fd()) };
-    let version = kvm.get_api_version();
-    anyhow::ensure!(version == API, "/dev/kvm speaks version {version} of its API, hull needs {API}");
-    Ok(kvm)
 }
 
 /// Whether a VM of this configuration can go on from this state.

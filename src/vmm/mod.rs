@@ -1,12 +1,12 @@
 //! Inside one VMM process: memory, vCPUs, exits, wiring.
 //!
 //! ```text
-//!  config ──► descriptors ──► machine (memory, KVM, kernel, tables) ──► devices ──► vcpu threads
-//!                                                                            └──► events: one loop, until the end
+//!  delivery ──► config, descriptors ──► machine (memory, KVM, kernel, tables) ──► devices ──► vcpu threads
+//!                                                                                     └──► events: one loop, until the end
 //! ```
 //!
-//! The process is started by a keeper, which gives it a configuration, a control socket and every file it uses as
-//! descriptors, `/dev/kvm` too. It opens no path but the list of its own pages, `/proc/self/pagemap`, makes no process, and is
+//! The process is started by a keeper, with a control socket as its standard input, on which it is sent `/dev/kvm`, a configuration
+//! and every file it uses, as descriptors. It opens no path but the list of its own pages, `/proc/self/pagemap`, makes no process, and is
 //! confined by seccomp before the guest's first instruction; where folders of the host are shared, by landlock and namespaces, too
 //! ([`confinement`]).
 
@@ -15,6 +15,7 @@ pub mod channel;
 pub mod config;
 pub mod confinement;
 pub mod control;
+pub mod delivery;
 mod descriptors;
 mod devices;
 mod events;
@@ -32,7 +33,8 @@ pub mod snapshot;
 mod vcpu;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ use anyhow::Context;
 
 pub use backing::MAX_FILES;
 use channel::Channel;
-use config::{CONFIG_FD, CONTROL_FD, Fd, VmmConfig};
+use config::VmmConfig;
 use control::{ExitReason, VmmMessage};
 use descriptors::Descriptors;
 use hull_arch::quirks::Quirks;
@@ -48,20 +50,19 @@ use hull_arch::quirks::Quirks;
 /// A configuration over this many bytes is refused.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// Runs the VM that the keeper describes on [`CONFIG_FD`], to its end.
+/// Runs the VM that the keeper describes on standard input, to its end.
 ///
 /// The keeper is told how it ended by [`VmmMessage::Exit`]; the exit code says no more than whether it could be told.
 pub fn run() -> ExitCode {
     let started_ns = monotonic_ns();
-    let descriptors = Descriptors::new();
-    let keeper = match descriptors.take(Fd(CONTROL_FD)) {
-        Ok(socket) => Arc::new(Channel::from(socket)),
+    let (keeper, kvm) = match begin() {
+        Ok((keeper, kvm)) => (Arc::new(keeper), kvm),
         Err(error) => {
-            eprintln!("hull: this is a process that hull starts for a VM, not a command: {error:#}");
+            eprintln!("hull: this is a process that hull starts for a VM, not a command: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let reason = run_vm(started_ns, &descriptors, &keeper)
+    let reason = run_vm(started_ns, kvm, &keeper)
         .unwrap_or_else(|error| ExitReason::Failed { detail: format!("{error:#}") });
     match keeper.send(&VmmMessage::Exit(reason), None) {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,22 +70,33 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn run_vm(started_ns: u64, descriptors: &Descriptors, keeper: &Arc<Channel>) -> anyhow::Result<ExitReason> {
-    let config = read_config(descriptors)?;
-    // A VMM that waits for its keeper is a guest that stands still.
-    keeper.set_nonblocking(true).context("cannot prepare the control socket")?;
-    // What is looked up on the host, now or never.
-    let _ = Quirks::detect();
-    let share = confinement::share(&config, descriptors).context("cannot share folders with the guest")?;
-    machine::Machine::build(&config, descriptors, keeper, share)?.run(started_ns)
+/// The control socket, and what came by it first: `/dev/kvm`.
+fn begin() -> io::Result<(Channel, OwnedFd)> {
+    let keeper = io::stdin().as_fd().try_clone_to_owned()?;
+    let kvm = delivery::receive(&keeper)?.pop().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((Channel::from(keeper), kvm))
 }
 
-fn read_config(descriptors: &Descriptors) -> anyhow::Result<VmmConfig> {
-    let file = File::from(descriptors.take(Fd(CONFIG_FD))?);
+fn run_vm(started_ns: u64, kvm: OwnedFd, keeper: &Arc<Channel>) -> anyhow::Result<ExitReason> {
+    // What is looked up on the host, now or never; and now there is time, while the keeper opens what the VM is made of.
+    let _ = Quirks::detect();
+    let host = machine::Host::new(kvm)?;
+    let (config, descriptors) = receive_config(keeper)?;
+    // A VMM that waits for its keeper is a guest that stands still.
+    keeper.set_nonblocking(true).context("cannot prepare the control socket")?;
+    let share = confinement::share(&config, &descriptors).context("cannot share folders with the guest")?;
+    machine::Machine::build(&host, &config, &descriptors, keeper, share)?.run(started_ns)
+}
+
+fn receive_config(keeper: &Channel) -> anyhow::Result<(VmmConfig, Descriptors)> {
+    let mut handed = delivery::receive(keeper).context("cannot receive the VMM's configuration")?.into_iter();
+    let file = handed.next().context("there is no configuration")?;
     let mut text = Vec::new();
-    file.take(MAX_CONFIG + 1).read_to_end(&mut text).context("cannot read the VMM's configuration")?;
+    let read = File::from(file).take(MAX_CONFIG + 1).read_to_end(&mut text);
+    read.context("cannot read the VMM's configuration")?;
     anyhow::ensure!(text.len() as u64 <= MAX_CONFIG, "the VMM's configuration is over {MAX_CONFIG} bytes");
-    serde_json::from_slice(&text).context("the VMM's configuration is not understood")
+    let config = serde_json::from_slice(&text).context("the VMM's configuration is not understood")?;
+    Ok((config, Descriptors::new(handed)))
 }
 
 /// `CLOCK_MONOTONIC`, in nanoseconds.

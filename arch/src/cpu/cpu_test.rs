@@ -76,8 +76,9 @@ fn every_vcpu_can_be_configured() {
         let id = vcpu.get_lapic().unwrap().regs[0x23] as u8;
         assert_eq!(id, index);
     }
+    let supported = Supported::by(&kvm).unwrap();
     for vcpus in [0, MAX_VCPUS + 1] {
-        assert!(matches!(CpuModel::new(&kvm, vcpus, &Quirks::default()), Err(CpuError::Vcpus(_))));
+        assert!(matches!(CpuModel::new(&supported, vcpus, &Quirks::default()), Err(CpuError::Vcpus(_))));
     }
     // The memory is used by the VM until here.
     let _: u64 = guest.memory.read_obj(GuestAddress(0)).unwrap();

@@ -6,7 +6,7 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-use super::{CpuModel, configure_boot_vcpu};
+use super::{CpuModel, Supported, configure_boot_vcpu};
 use crate::boot::{self, BootData, LoadOptions, Protocol, samples};
 use crate::cmdline::CommandLine;
 use crate::layout::{self, MemoryMap};
@@ -32,7 +32,7 @@ pub struct Guest {
 
 impl Guest {
     pub fn new(kvm: &Kvm, vcpus: u8) -> Self {
-        let model = CpuModel::new(kvm, vcpus, &Quirks::detect()).unwrap();
+        let model = CpuModel::new(&Supported::by(kvm).unwrap(), vcpus, &Quirks::detect()).unwrap();
         let map = MemoryMap::new(32 << 20, 0, model.address_bits()).unwrap();
         let memory = GuestMemoryMmap::from_ranges(&map.regions()).unwrap();
         let vm = kvm.create_vm().unwrap();

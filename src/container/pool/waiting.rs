@@ -20,7 +20,7 @@ use crate::{
         ContainerId,
         error::{Error, Result},
         keeper::{self, Ready},
-        machine::{Parts, machine},
+        machine::{self, Parts},
         sizing::boot_limit,
         state::Lock,
         template::{Purpose, Templates},
@@ -28,7 +28,7 @@ use crate::{
     vm::{
         detached, folder,
         keeper::agent::{self, Agent},
-        launch::{self, Vmm},
+        launch::Vmm,
         signals::Signals,
     },
     vmm::{
@@ -110,6 +110,7 @@ impl Waiting {
     fn begin(pools: &Pools, pool: String, folder: PathBuf) -> Result<Self> {
         let keeper = |error: std::io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
+        let vmm = machine::begin()?;
         let about = pools.about(&pool).ok_or_else(|| Error::Invalid(format!("no such pool: {pool}")))?;
         let (purpose, image) = about.purpose()?;
         let template = Templates::open().find(&purpose).filter(|template| template.id == pool);
@@ -118,19 +119,17 @@ impl Waiting {
         template.make_disk(&path)?;
         let data_disk = File::options().read(true).write(true).open(&path);
         let data_disk = data_disk.map_err(Error::file("cannot open", &path))?;
-        let console = launch::console().map_err(keeper)?;
         let snapshot = Some(template.snapshot.try_clone().map_err(keeper)?);
         let layers = image.open_layers()?;
-        let machine = machine(Parts {
+        let machine = machine::describe(Parts {
             size: purpose.size,
             layers,
             data_disk,
             snapshot,
             roots: Vec::new(),
-            console: &console.1,
+            console: vmm.console(),
         })?;
-        let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
-            .map_err(|error| Error::Keeper(format!("cannot start the VMM: {error}")))?;
+        let vmm = vmm.configure(&machine.config, machine.descriptors).map_err(machine::not_started)?;
         template.read_ahead();
         // While the guest comes up there is time for the next one's copy.
         template.leave_spare();

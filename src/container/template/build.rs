@@ -20,12 +20,12 @@ use crate::{
     container::{
         disk,
         error::{Error, Result},
-        machine::{Parts, machine},
+        machine::{self, Parts},
         sizing::{VmSize, boot_limit},
     },
     vm::{
         keeper::agent::{self, Agent},
-        launch::{self, Exit, Vmm},
+        launch::{Exit, Vmm},
     },
     vmm::{
         channel::Received,
@@ -61,12 +61,11 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
     };
     let data_disk = create(&disk_path)?;
     let snapshot = create(&folder.join("snapshot"))?;
-    let console = launch::console().map_err(|error| failed(&error))?;
-    let parts = Parts { size, layers, data_disk, snapshot: from, roots: Vec::new(), console: &console.1 };
-    let machine = machine(parts)?;
+    let vmm = machine::begin()?;
+    let parts = Parts { size, layers, data_disk, snapshot: from, roots: Vec::new(), console: vmm.console() };
+    let machine = machine::describe(parts)?;
     let image = image.map(|AtHand { command, path, .. }| Image { layers: machine.layers, command, path });
-    let vmm = launch::spawn(launch::vmm_program(), &machine.config, machine.descriptors, console)
-        .map_err(|error| failed(&error))?;
+    let vmm = vmm.configure(&machine.config, machine.descriptors).map_err(machine::not_started)?;
     let deadline = Instant::now() + boot_limit();
     let mut builder = Builder { vmm, agent: None, restored, image, snapshot, deadline };
     let built = builder.run();

@@ -147,10 +147,9 @@ impl Keeper {
         let signals =
             Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).context("cannot prepare")?;
         let listener = folder::listen(folder.path()).context("cannot make the keeper's socket")?;
-        let console = launch::console().context("cannot make the console")?;
-        let Prepared { config, descriptors, input, disks } = prepare(description, &console.1)?;
-        let vmm = launch::spawn(launch::vmm_program(), &config, descriptors, console)
-            .context("cannot start the VMM")?;
+        let vmm = launch::start(launch::open_kvm()?).context("cannot start the VMM")?;
+        let Prepared { config, descriptors, input, disks } = prepare(description, vmm.console())?;
+        let vmm = vmm.configure(&config, descriptors).context("cannot start the VMM")?;
         let mut keeper = Self {
             folder: folder.clone(),
             description: description.clone(),

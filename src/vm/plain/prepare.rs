@@ -68,8 +68,6 @@ impl Stamp {
 pub fn prepare(description: &Description, console: &OwnedFd) -> anyhow::Result<Prepared> {
     let file = &description.vm;
     let mut descriptors = Descriptors::default();
-    let kvm = File::options().read(true).write(true).open("/dev/kvm");
-    let kvm = descriptors.add(kvm.context("cannot open /dev/kvm; `hull doctor` says what to do")?);
     let start = start(description, &mut descriptors)?;
 
     let (mut devices, mut disks) = (Vec::new(), Vec::new());
@@ -100,14 +98,8 @@ pub fn prepare(description: &Description, console: &OwnedFd) -> anyhow::Result<P
             serial: format!("disk{index}"),
         });
     }
-    let config = VmmConfig {
-        kvm,
-        vcpus: file.machine.vcpus,
-        memory: file.machine.memory.0,
-        start,
-        devices,
-        profile: None,
-    };
+    let config =
+        VmmConfig { vcpus: file.machine.vcpus, memory: file.machine.memory.0, start, devices, profile: None };
     Ok(Prepared { config, descriptors, input, disks })
 }
 
