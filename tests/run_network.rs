@@ -297,29 +297,182 @@ fn a_container_is_put_into_a_network() {
     let Some(home) = Home::with_busybox("a_container_is_put_into_a_network") else { return };
     home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
     home.ok(&["network", "create", "--subnet", "172.31.0.0/24", "other"]);
-    let script =
-        "ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'; nslookup -type=a me | tail -n 2; exec sleep 1000";
-    home.ok(&["create", "--name", "one", "busybox", "sh", "-c", script]);
+    let script = "ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'; nslookup -type=a me | grep -A1 Name: | tail -n 1; \
+                  echo told; exec sleep 1000";
+    home.ok(&["create", "--name", "one", "--network", "none", "busybox", "sh", "-c", script]);
     home.ok(&["network", "connect", "--alias", "me", "--ip", "172.30.0.7", "inner", "one"]);
-    home.ok(&["start", "one"]);
-    let mut said = String::new();
-    eventually("an answer", || {
-        said = home.ok(&["logs", "one"]);
-        said.ends_with("\n\n")
-    });
-    assert_eq!(said, "inet 172.30.0.7/24\nAddress: 172.30.0.7\n\n");
-    assert!(home.fails(1, &["network", "connect", "other", "one"]).contains("container one is running"));
-    home.ok(&["stop", "-t", "0", "one"]);
-    let errors = home.fails(1, &["network", "connect", "other", "one"]);
-    assert!(errors.contains("`hull network disconnect inner one` first"), "{errors}");
-    let errors = home.fails(1, &["network", "disconnect", "other", "one"]);
-    assert!(errors.contains("container one is not connected to network other"), "{errors}");
+    let errors = home.fails(1, &["network", "connect", "inner", "one"]);
+    assert!(errors.contains("endpoint with name one already exists in network inner"), "{errors}");
+    let told = |expected: &str| {
+        let before = home.ok(&["logs", "one"]).len();
+        home.ok(&["start", "one"]);
+        let mut said = String::new();
+        eventually("an answer", || {
+            said = home.ok(&["logs", "one"]).split_off(before);
+            said.ends_with("told\n")
+        });
+        assert_eq!(said, format!("{expected}told\n"));
+        home.ok(&["stop", "-t", "0", "one"]);
+    };
+    told("inet 172.30.0.7/24\nAddress: 172.30.0.7\n");
+    // Into another, too; what it is called there is found from the first.
+    home.ok(&["network", "connect", "--alias", "you", "other", "one"]);
+    assert!(home.ok(&["ps", "-a", "--format", "{{.Networks}}"]).contains("inner,other"));
+    told("inet 172.30.0.7/24\ninet 172.31.0.2/24\nAddress: 172.30.0.7\n");
     home.ok(&["network", "disconnect", "inner", "one"]);
+    let errors = home.fails(1, &["network", "disconnect", "inner", "one"]);
+    assert!(errors.contains("container one is not connected to network inner"), "{errors}");
+    assert_eq!(home.inspect("one")["HostConfig"]["NetworkMode"], "other");
+    told("inet 172.31.0.2/24\n");
+    home.ok(&["network", "disconnect", "other", "one"]);
     assert_eq!(home.inspect("one")["HostConfig"]["NetworkMode"], "none");
     assert!(home.fails(1, &["network", "connect", "nosuch", "one"]).contains("no such network"));
-    home.ok(&["network", "connect", "other", "one"]);
-    home.ok(&["start", "one"]);
-    eventually("another address", || home.ok(&["logs", "one"]).contains("inet 172.31.0.2/24\n"));
     home.ok(&["rm", "-f", "one"]);
     home.nothing_is_left("networks that a container was in");
+}
+
+/// The addresses that a container that runs has, one a line.
+fn addresses(home: &Home, container: &str) -> String {
+    home.ok(&["exec", container, "sh", "-c", "ip -o -4 addr show eth0 2>/dev/null | grep -o 'inet [^ ]*'; :"])
+}
+
+#[test]
+fn a_container_that_runs_comes_into_networks_and_leaves_them() {
+    let test = "a_container_that_runs_comes_into_networks_and_leaves_them";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let open = answer_in_capitals(address);
+    for (network, subnet) in [("inner", "172.30.0.0/24"), ("other", "172.31.0.0/24")] {
+        home.ok(&["network", "create", "--subnet", subnet, network]);
+    }
+    let serve =
+        |name: &str| format!("echo {name} > /index.html; httpd -p 80 -h /; echo ready; exec sleep 1000");
+    let run = |name: &str, options: &[&str]| {
+        let serve = serve(name);
+        home.ok(&[&["run", "-d", "--name", name], options, &["busybox", "sh", "-c", &serve]].concat());
+        eventually("a server to be ready", || home.ok(&["logs", name]) == "ready\n");
+    };
+    let get = |from: &str, name: &str| {
+        let script = format!("timeout 10 wget -q -O- http://{name}/ 2>/dev/null || echo nobody");
+        home.ok(&["exec", from, "sh", "-c", &script])
+    };
+    run("web", &["-p", "127.0.0.1::80"]);
+    run("near", &["--network", "inner"]);
+    let at: SocketAddr = home.ok(&["port", "web", "80"]).trim().parse().expect("an address");
+    assert_eq!(get("near", "web"), "nobody\n");
+
+    // Both ways, by names of both networks; the first is as it was.
+    home.ok(&["network", "connect", "--alias", "shop", "--ip", "172.30.0.9", "inner", "web"]);
+    assert_eq!(addresses(&home, "web"), "inet 172.17.0.2/16\ninet 172.30.0.9/24\n");
+    assert_eq!(get("near", "web") + &get("near", "shop") + &get("near", "172.30.0.9"), "web\n".repeat(3));
+    assert_eq!(get("web", "near") + &get("web", "near.inner") + &get("web", "web"), "near\nnear\nweb\n");
+    assert!(ask(at.port(), b"GET /index.html HTTP/1.0\r\n\r\n").ends_with(b"web\n"));
+    let shown = &home.inspect("web")["NetworkSettings"];
+    assert_eq!(shown["Networks"]["inner"]["IPAddress"], "172.30.0.9");
+    assert_eq!(shown["IPAddress"], "172.17.0.2");
+    assert!(home.ok(&["network", "inspect", "inner"]).contains("172.30.0.9/24"));
+    let errors = home.fails(1, &["network", "connect", "inner", "web"]);
+    assert!(errors.contains("endpoint with name web already exists in network inner"), "{errors}");
+    let errors = home.fails(1, &["network", "connect", "--ip", "172.30.0.9", "inner", "nosuch"]);
+    assert!(errors.contains("No such container"), "{errors}");
+
+    // The first is left: its ports go on to the next, which leads to everybody else from now on.
+    home.ok(&["network", "disconnect", "bridge", "web"]);
+    assert_eq!(addresses(&home, "web"), "inet 172.30.0.9/24\n");
+    assert_eq!(get("web", "near"), "near\n");
+    assert_eq!(home.ok(&["port", "web", "80"]).trim(), at.to_string());
+    assert!(ask(at.port(), b"GET /index.html HTTP/1.0\r\n\r\n").ends_with(b"web\n"));
+    let call = format!("echo out | nc {address} {open}");
+    assert_eq!(home.ok(&["exec", "web", "sh", "-c", &call]), "OUT\n");
+
+    // Another has its first address now, and its Ethernet address, and comes to where it is.
+    run("twin", &[]);
+    assert_eq!(addresses(&home, "twin"), "inet 172.17.0.2/16\n");
+    home.ok(&["network", "connect", "inner", "twin"]);
+    assert_eq!(get("twin", "web") + &get("web", "twin") + &get("near", "twin"), "web\ntwin\ntwin\n");
+
+    // One whose address is taken stays where it was.
+    let errors = home.fails(1, &["network", "connect", "--ip", "172.31.0.1", "other", "near"]);
+    assert!(errors.contains("172.31.0.1 is no address for a container"), "{errors}");
+    home.ok(&["network", "connect", "--ip", "172.31.0.5", "other", "near"]);
+    let errors = home.fails(1, &["network", "connect", "--ip", "172.31.0.5", "other", "twin"]);
+    assert!(errors.contains("172.31.0.5 is already in use in network other"), "{errors}");
+    assert_eq!(addresses(&home, "twin").lines().count(), 2);
+
+    // All of it is so for the next start, too.
+    home.ok(&["restart", "-t", "0", "web"]);
+    eventually("a server to be ready", || home.ok(&["logs", "web"]) == "ready\nready\n");
+    assert_eq!(addresses(&home, "web"), "inet 172.30.0.9/24\n");
+    home.ok(&["network", "disconnect", "inner", "web"]);
+    assert_eq!(addresses(&home, "web"), "");
+    assert_eq!(get("near", "web"), "nobody\n");
+    home.ok(&["rm", "-f", "web", "near", "twin"]);
+    home.nothing_is_left("networks that a container came into");
+}
+
+#[test]
+fn ports_of_a_container_that_runs_are_published_and_taken_back() {
+    let Some(home) = Home::with_busybox("ports_of_a_container_that_runs_are_published_and_taken_back") else {
+        return;
+    };
+    let serve = "echo here > /index.html; httpd -p 80 -h /; httpd -p 81 -h /; echo ready; exec sleep 1000";
+    home.ok(&["run", "-d", "--name", "web", "busybox", "sh", "-c", serve]);
+    eventually("the server to be ready", || home.ok(&["logs", "web"]) == "ready\n");
+    assert_eq!(home.ok(&["port", "web"]), "");
+    home.ok(&["update", "--publish-add", "127.0.0.1::80", "--publish-add", "127.0.0.1::81", "web"]);
+    let port = |inside: &str| -> SocketAddr {
+        home.ok(&["port", "web", inside]).trim().parse().expect("an address")
+    };
+    let (first, second) = (port("80"), port("81"));
+    let request = b"GET /index.html HTTP/1.0\r\n\r\n";
+    for at in [first, second] {
+        assert!(ask(at.port(), request).ends_with(b"here\n"));
+    }
+    assert!(home.ok(&["ps"]).contains(&format!("{first}->80/tcp, {second}->81/tcp")));
+    let errors = home.fails(1, &["update", "--publish-add", &format!("{first}:82"), "web"]);
+    assert!(errors.contains(&format!("{first} is already in use on this host")), "{errors}");
+    home.ok(&["update", "--publish-rm", "80", "web"]);
+    assert!(TcpStream::connect(first).is_err(), "nobody listens there any more");
+    assert_eq!(home.ok(&["port", "web"]), format!("81/tcp -> {second}\n"));
+    let errors = home.fails(1, &["update", "--publish-rm", "80", "web"]);
+    assert!(errors.contains("port 80/tcp of container web is not published"), "{errors}");
+
+    // They are there again when the network's process was killed, and at the next start.
+    assert!(home.kill("net"));
+    eventually("the port to be there again", || TcpStream::connect(second).is_ok());
+    home.ok(&["restart", "-t", "0", "web"]);
+    eventually("the server to be ready", || home.ok(&["logs", "web"]) == "ready\nready\n");
+    assert!(ask(port("81").port(), request).ends_with(b"here\n"));
+    home.ok(&["rm", "-f", "web"]);
+
+    home.ok(&["run", "-d", "--name", "alone", "--network", "none", "busybox", "sleep", "1000"]);
+    let errors = home.fails(1, &["update", "--publish-add", "80", "alone"]);
+    assert!(errors.contains("is in no network"), "{errors}");
+    home.ok(&["rm", "-f", "alone"]);
+    home.nothing_is_left("ports of a container that runs");
+}
+
+#[test]
+fn a_container_without_a_network_gets_one() {
+    let test = "a_container_without_a_network_gets_one";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let open = answer_in_capitals(address);
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    home.ok(&["run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000"]);
+    let script = format!("echo {open} | nc {address} {open} || echo nobody");
+    let call = || home.ok(&["exec", "one", "sh", "-c", &script]);
+    assert_eq!(call(), "nobody\n");
+    home.ok(&["network", "connect", "inner", "one"]);
+    assert_eq!(addresses(&home, "one"), "inet 172.30.0.2/24\n");
+    assert_eq!(call(), format!("{open}\n"));
+    assert!(home.ok(&["exec", "one", "cat", "/etc/resolv.conf"]).starts_with("nameserver 172.30.0.1\n"));
+    assert!(home.ok(&["exec", "one", "cat", "/etc/hosts"]).contains("172.30.0.2\t"));
+    home.ok(&["pause", "one"]);
+    assert!(home.fails(1, &["network", "disconnect", "inner", "one"]).contains("is paused"));
+    home.ok(&["unpause", "one"]);
+    home.ok(&["network", "disconnect", "inner", "one"]);
+    assert_eq!(call(), "nobody\n");
+    home.ok(&["network", "connect", "bridge", "one"]);
+    assert_eq!(call(), format!("{open}\n"));
+    home.ok(&["rm", "-f", "one"]);
+    home.nothing_is_left("a container that got a network");
 }

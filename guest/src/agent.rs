@@ -1,5 +1,6 @@
 //! The agent: one thread, one loop, the host's requests and what becomes of them.
 
+mod connect;
 mod rest;
 
 use std::time::Duration;
@@ -263,8 +264,12 @@ impl Agent {
                 return wake::wake(&seed, realtime_ns).unwrap_or_else(|error| self.control.fatal(&error));
             }
             HostMessage::Suspend => return self.suspend(),
-            HostMessage::Reopen { process_id, stdio, renaming, network } => {
-                return self.reopen(process_id, stdio, renaming.as_ref(), network.as_ref());
+            HostMessage::Reopen { process_id, stdio, renaming, networks } => {
+                return self.reopen(process_id, stdio, renaming.as_ref(), &networks);
+            }
+            HostMessage::Networks { process_id, networks, files } => {
+                let error = self.connect(process_id, &networks, &files).err().map(|failure| failure.message);
+                return self.control.send(&AgentMessage::Connected { error });
             }
             HostMessage::Shutdown => return self.begin_shutdown(),
         };
@@ -322,8 +327,8 @@ impl Agent {
             self.parked = None;
         }
         let parked = self.parked_for(Skeleton::from(request))?;
-        if let Some(network) = &request.network {
-            self.card.join(network)?;
+        if !request.networks.is_empty() {
+            self.card.join(&request.networks)?;
         }
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;

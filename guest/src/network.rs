@@ -23,51 +23,92 @@ const CARD: &str = "eth0";
 #[derive(Debug, Default)]
 pub struct Card {
     socket: Option<(OwnedFd, u32)>,
-    network: Option<Network>,
+    networks: Vec<Network>,
 }
 
 impl Card {
     /// Configures it for the first network there is. If that fails, so will what is asked for later, and say why.
     pub fn prepare(&mut self) {
-        let _ = self.configure(&Network::FIRST);
+        let _ = self.configure(&[Network::FIRST]);
     }
 
-    /// Configures it for this network, as far as it is not.
+    /// Configures it for these networks, as far as it is not.
     ///
     /// # Errors
     /// When there is no card, or the kernel refuses.
-    pub fn join(&mut self, network: &Network) -> Result<(), Failure> {
-        self.configure(network).map_err(|error| Failure::internal("cannot configure the network card", error))
+    pub fn join(&mut self, networks: &[Network]) -> Result<(), Failure> {
+        self.configure(networks)
+            .map_err(|error| Failure::internal("cannot configure the network card", error))
     }
 
-    fn configure(&mut self, network: &Network) -> io::Result<()> {
-        if self.network.as_ref() == Some(network) {
-            return Ok(());
+    /// Moves it to the network namespace of a process, unless it is there; `inside` makes a socket there.
+    ///
+    /// # Errors
+    /// When there is no card, or the kernel refuses.
+    pub fn move_to(&mut self, pid: u32, inside: impl FnOnce() -> io::Result<OwnedFd>) -> Result<(), Failure> {
+        self.try_move(pid, inside)
+            .map_err(|error| Failure::internal("cannot give the network card to the container", error))
+    }
+
+    fn try_move(&mut self, pid: u32, inside: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
+        let there = inside()?;
+        if name_to_index(&there, CARD).is_err() {
+            let (here, index) = self.open()?;
+            let mut request = Request::default();
+            request.link_to(index, pid);
+            tell(&here, &request.bytes)?;
+            // It has left everything behind.
+            self.networks.clear();
         }
-        let (socket, index) = match self.socket.take() {
-            Some(open) => open,
-            None => {
-                let kind = SocketType::RAW;
-                let socket = socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, None)?;
-                let index = name_to_index(&socket, CARD)?;
-                (socket, index)
-            }
-        };
-        let mut request = Request::default();
-        if let Some(old) = self.network.take() {
-            // With the last address goes all that is known of neighbours, and every route.
-            request.address(Request::REMOVE, index, &old);
-        }
-        request.link(index, network.mac);
-        request.address(Request::ADD, index, network);
-        request.neighbour(index, network);
-        request.route(index, network.gateway);
-        let told = tell(&socket, &request.bytes);
-        self.socket = Some((socket, index));
-        told?;
-        self.network = Some(*network);
+        let index = name_to_index(&there, CARD)?;
+        self.socket = Some((there, index));
         Ok(())
     }
+
+    fn open(&mut self) -> io::Result<(OwnedFd, u32)> {
+        match self.socket.take() {
+            Some(open) => Ok(open),
+            None => {
+                let socket = socket()?;
+                let index = name_to_index(&socket, CARD)?;
+                Ok((socket, index))
+            }
+        }
+    }
+
+    fn configure(&mut self, networks: &[Network]) -> io::Result<()> {
+        if self.networks == networks {
+            return Ok(());
+        }
+        let (socket, index) = self.open()?;
+        let mut request = Request::default();
+        let before = std::mem::take(&mut self.networks);
+        for old in before.iter().filter(|old| !networks.contains(old)) {
+            // With the last address goes all that is known of neighbours, and every route.
+            request.address(Request::REMOVE, index, old);
+        }
+        if let Some(first) = networks.first() {
+            if before.first().map(|before| before.mac) != Some(first.mac) {
+                request.link(index, first.mac);
+            }
+            for new in networks.iter().filter(|new| !before.contains(new)) {
+                request.address(Request::ADD, index, new);
+                request.neighbour(index, new);
+            }
+            if before.first() != Some(first) {
+                request.route(index, first.gateway);
+            }
+        }
+        let told = tell(&socket, &request.bytes);
+        self.socket = Some((socket, index));
+        self.networks = if told.is_ok() { networks.to_vec() } else { before };
+        told
+    }
+}
+
+/// A socket that speaks to the kernel about cards of the network namespace that the agent is in.
+pub fn socket() -> io::Result<OwnedFd> {
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
 }
 
 /// Sends requests, and finds out whether one was refused: the kernel has answered by the time they are sent.
@@ -127,6 +168,16 @@ impl Request {
             let mut family = Vec::new();
             attribute(&mut family, libc::AF_INET6 as u16, &mode);
             attribute(bytes, libc::IFLA_AF_SPEC, &family);
+        });
+    }
+
+    /// The card goes to the network namespace of this process.
+    fn link_to(&mut self, index: u32, pid: u32) {
+        self.add(libc::RTM_NEWLINK, 0, |bytes| {
+            bytes.extend([0; 4]);
+            bytes.extend(index.to_ne_bytes());
+            bytes.extend([0; 8]);
+            attribute(bytes, libc::IFLA_NET_NS_PID, &pid.to_ne_bytes());
         });
     }
 

@@ -53,7 +53,7 @@ impl From<&Container> for Skeleton {
             privileged: container.privileged,
             user_namespace: container.user_namespace,
             // Its root would have no rights over the guest's.
-            own_network: container.user_namespace || container.network.is_none(),
+            own_network: container.user_namespace || container.networks.is_empty(),
             masked: container.masked_paths.iter().filter(|path| covers(path)).cloned().collect(),
             read_only: container.read_only_paths.iter().filter(|path| covers(path)).cloned().collect(),
             sysctls: container.sysctls.clone(),

@@ -22,8 +22,8 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Files written into the root before the start, such as `/etc/hosts`. Bind-mounted, so the layer keeps its own.
     pub files: Vec<File>,
-    /// Its network; without one it has its loopback only.
-    pub network: Option<Network>,
+    /// Its networks, the first of which leads to everybody else; without one it has its loopback only.
+    pub networks: Vec<Network>,
     /// Limits of its cgroup.
     pub limits: Limits,
     /// Paths hidden behind `/dev/null` or an empty directory.

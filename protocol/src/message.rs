@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Image, Limits, Network, Process, Renaming, SEED, Stdio, WindowSize};
+use crate::{Container, Image, Limits, Network, Process, Renaming, Rewrite, SEED, Stdio, WindowSize};
 
 /// A process as the host numbers it: unique for the life of a VM, never reused.
 pub type ProcessId = u32;
@@ -91,9 +91,19 @@ pub enum HostMessage {
         /// What its container is called from now on, if that is something else.
         #[serde(default)]
         renaming: Option<Renaming>,
-        /// The network that it is in from now on, if it is in one.
+        /// The networks that it is in from now on, if it is in one.
         #[serde(default)]
-        network: Option<Network>,
+        networks: Vec<Network>,
+    },
+    /// Has a container that runs be in these networks, and in no others; the card is the container's from then on. Answered by
+    /// [`AgentMessage::Connected`].
+    Networks {
+        /// Its first process.
+        process_id: ProcessId,
+        /// The networks, the first of which leads to everybody else.
+        networks: Vec<Network>,
+        /// Files that the host provided and that say so, too.
+        files: Vec<Rewrite>,
     },
     /// Ends every process, writes everything to the data disk and unmounts it; answered by [`AgentMessage::Stopped`].
     Shutdown,
@@ -159,6 +169,12 @@ pub enum AgentMessage {
     /// The answer to [`HostMessage::Limit`].
     Limited {
         /// Why not all of them are set.
+        #[serde(default)]
+        error: Option<String>,
+    },
+    /// The answer to [`HostMessage::Networks`].
+    Connected {
+        /// Why it is not.
         #[serde(default)]
         error: Option<String>,
     },

@@ -34,9 +34,9 @@ pub enum Verb {
     /// Remove networks that no container is in
     #[command(visible_alias = "remove")]
     Rm(Rm),
-    /// Put a container that does not run into a network
+    /// Put a container into a network, also one that runs
     Connect(Connect),
-    /// Take a container that does not run out of a network
+    /// Take a container out of a network, also one that runs
     Disconnect(Disconnect),
     /// Remove all networks that no container uses
     Prune(Prune),
@@ -204,9 +204,9 @@ fn inspect(config: &Config) -> anyhow::Result<Value> {
     let mut members = BTreeMap::new();
     for (folder, description, state) in Containers::open()?.list()? {
         if state.status == Status::Running
-            && let Some(joined) = state.network.filter(|joined| joined.network == config.name)
+            && let Some(joined) = state.networks().find(|joined| joined.network == config.name)
         {
-            let lease = joined.lease;
+            let lease = &joined.lease;
             members.insert(
                 folder.id.to_string(),
                 json!({
@@ -255,7 +255,7 @@ pub fn prune() -> anyhow::Result<ExitCode> {
     for config in store.list()? {
         let used = containers
             .iter()
-            .any(|(_, description, _)| networking::network(&description.host_config) == Some(&config.name));
+            .any(|(_, description, _)| networking::networks(description).any(|name| name == config.name));
         if !used && config.name != crate::network::DEFAULT {
             store.remove(&config.name)?;
             println!("{}", config.name);

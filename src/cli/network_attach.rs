@@ -9,7 +9,7 @@ use crate::{
     network::store::Store as Networks,
 };
 
-/// Put a container that does not run into a network
+/// Put a container into a network, also one that runs
 #[derive(Debug, Args)]
 pub struct Connect {
     /// What others in the network call the container, beside its name
@@ -24,7 +24,7 @@ pub struct Connect {
     container: String,
 }
 
-/// Take a container that does not run out of a network
+/// Take a container out of a network, also one that runs
 #[derive(Debug, Args)]
 pub struct Disconnect {
     /// A container that is not there is no error

@@ -13,7 +13,7 @@ use crate::{
     network::{control::Protocol, egress::Allowed, wire::Mac},
 };
 
-/// A container as it was created. Changes afterwards only by a rename and by `hull update`.
+/// A container as it was created. Changes afterwards only by a rename, by `hull update` and by `hull network connect` and `disconnect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Description {
@@ -35,6 +35,20 @@ pub struct Description {
     /// How it is in its network.
     #[serde(default)]
     pub networking: Endpoint,
+    /// Networks that it is in beside that, in the order in which it came there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_networks: Vec<MoreNetwork>,
+}
+
+/// A network that a container is in beside the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MoreNetwork {
+    /// Its name.
+    pub network: String,
+    /// How the container is in it.
+    #[serde(flatten)]
+    pub endpoint: Endpoint,
 }
 
 /// How a container is in its network.

@@ -4,7 +4,7 @@ use hull_protocol::defaults;
 use oci_spec::image::ImageConfiguration;
 
 use super::{
-    Config, ContainerName, Description, Endpoint, HostConfig,
+    Config, ContainerName, Description, Endpoint, HostConfig, MoreNetwork,
     capability::Capabilities,
     error::{Error, Result},
     health::HealthCheck,
@@ -34,6 +34,8 @@ pub struct Request {
     pub mounts: Vec<MountPoint>,
     /// How it is in its network.
     pub networking: Endpoint,
+    /// Networks that it is to be in beside that.
+    pub more_networks: Vec<MoreNetwork>,
 }
 
 /// A new container, and the lock that its keeper is to inherit.
@@ -60,6 +62,9 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
     networking::check(&host_config, &request.networking)?;
+    for more in &request.more_networks {
+        networking::check_more(&more.network, &more.endpoint)?;
+    }
     // Held until the container is there: nobody is to remove its volumes meanwhile.
     let (mounts, _volumes) = match Volumes::needed_by(&request.mounts, &host_config, image) {
         true => {
@@ -90,6 +95,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         host_config,
         mounts,
         networking: request.networking,
+        more_networks: request.more_networks,
     };
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })

@@ -55,15 +55,23 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
 /// What Docker says of a container's networks, while it runs.
 fn network_settings(description: &Description, state: &State) -> Value {
     let running = state.status == Status::Running;
-    let Some(Joined { network, lease }) = state.network.as_ref().filter(|_| running) else {
-        let name = networking::network(&description.host_config).unwrap_or("none");
-        let endpoint =
-            json!({ "Aliases": description.networking.aliases, "IPAddress": "", "MacAddress": "" });
-        return json!({ "Ports": {}, "IPAddress": "", "MacAddress": "", "Gateway": "", "Networks": { name: endpoint } });
+    let joined: Vec<&Joined> = if running { state.networks().collect() } else { Vec::new() };
+    let aliases = |name: &str| {
+        let more = description.more_networks.iter().find(|more| more.network == name);
+        &more.map_or(&description.networking, |more| &more.endpoint).aliases
+    };
+    let Some(Joined { lease, .. }) = joined.first() else {
+        let endpoint = |name| json!({ "Aliases": aliases(name), "IPAddress": "", "MacAddress": "" });
+        let all = networking::networks(description).map(|name| (name.to_owned(), endpoint(name)));
+        let mut networks: serde_json::Map<_, _> = all.collect();
+        if networks.is_empty() {
+            networks.insert("none".to_owned(), endpoint("none"));
+        }
+        return json!({ "Ports": {}, "IPAddress": "", "MacAddress": "", "Gateway": "", "Networks": networks });
     };
     let mut ports: BTreeMap<String, Value> =
         description.config.exposed_ports.iter().map(|port| (port.to_string(), Value::Null)).collect();
-    for bound in &lease.ports {
+    for bound in state.ports() {
         let place = ports.entry(format!("{}/{}", bound.inside, bound.protocol)).or_default();
         let one = json!({ "HostIp": bound.at.ip().to_string(), "HostPort": bound.at.port().to_string() });
         match place {
@@ -71,20 +79,25 @@ fn network_settings(description: &Description, state: &State) -> Value {
             other => *other = json!([one]),
         }
     }
-    let mac = address::mac_text(lease.mac);
-    let endpoint = json!({
-        "Aliases": description.networking.aliases,
-        "Gateway": lease.gateway,
-        "IPAddress": lease.address,
-        "IPPrefixLen": lease.prefix,
-        "MacAddress": mac,
-    });
+    let networks: serde_json::Map<_, _> = joined
+        .iter()
+        .map(|Joined { network, lease }| {
+            let endpoint = json!({
+                "Aliases": aliases(network),
+                "Gateway": lease.gateway,
+                "IPAddress": lease.address,
+                "IPPrefixLen": lease.prefix,
+                "MacAddress": address::mac_text(lease.mac),
+            });
+            (network.clone(), endpoint)
+        })
+        .collect();
     json!({
         "Ports": ports,
         "Gateway": lease.gateway,
         "IPAddress": lease.address,
         "IPPrefixLen": lease.prefix,
-        "MacAddress": mac,
-        "Networks": { network: endpoint },
+        "MacAddress": address::mac_text(lease.mac),
+        "Networks": networks,
     })
 }

@@ -11,14 +11,15 @@ use std::{
 };
 
 use hull_arch::quirks::Quirks;
-use hull_protocol::{Extent, Mount};
+use hull_protocol::{Extent, Mount, Rewrite};
 
 mod again;
 
 use self::again::Again;
 use super::{
-    ContainerId, Description, Error, Result,
+    ContainerId, Description, Endpoint, Error, Result,
     checkpoint::{self, Checkpoint},
+    config::MoreNetwork,
     disk, files, health, logs,
     machine::{self, Machine, Parts},
     mount::{self, Filling, Opened},
@@ -34,12 +35,13 @@ use super::{
 use crate::{
     assets::Assets,
     image::{self, Image},
-    network::{client::Membership, control::Lease},
+    network::{client::Membership, control::Lease, wire::Mac},
     vm::{
         control::{KeeperMessage, Timings},
         detached,
         keeper::{
             Doors, Ending, Health, HealthStatus, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent,
+            attach::Wanted,
         },
         launch::{Newborn, Vmm},
         log,
@@ -203,7 +205,7 @@ pub fn take_over(
     let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
     let log = record.open_log()?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
-    let network = networking::join(&record.description, None)?;
+    let network = networking::join(&record.description, &[])?;
     record.vcpus.set(Some(size.vcpus));
     // Last: a disk that has moved belongs to the container, whoever keeps that.
     std::fs::rename(disk, &path).map_err(Error::file("cannot move to", &path))?;
@@ -250,10 +252,10 @@ struct Recorder {
     /// The pool that its VM is from, or could have been, until that is filled again.
     pool: Option<String>,
     /// What it has in its network, and had there before.
-    joined: Option<Joined>,
-    before: Option<Joined>,
+    joined: Vec<Joined>,
+    before: Vec<Joined>,
     /// The container whose checkpoint it goes on from.
-    original: OnceCell<(Description, Option<Lease>)>,
+    original: OnceCell<(Description, Vec<Lease>)>,
     /// CPUs of its VM.
     vcpus: Cell<Option<u8>>,
     /// The container had no data disk before.
@@ -275,7 +277,7 @@ impl Recorder {
         let folder = Folder::new(&store.containers(), id);
         let description = folder.description()?.ok_or_else(|| Error::NotFound(folder.id.to_string()))?;
         let (state, template) = (State::default(), OnceCell::new());
-        let before = folder.state().ok().and_then(|state| state.network);
+        let before = folder.state().map(|state| state.networks().cloned().collect()).unwrap_or_default();
         Ok(Self {
             store,
             folder,
@@ -283,7 +285,7 @@ impl Recorder {
             state,
             template,
             pool: None,
-            joined: None,
+            joined: Vec::new(),
             before,
             original: OnceCell::new(),
             vcpus: Cell::new(None),
@@ -301,7 +303,7 @@ impl Recorder {
         if self.hold {
             return Ok(None);
         }
-        networking::join(&self.description, self.before.as_ref().map(|before| before.lease.address))
+        networking::join(&self.description, &self.before)
     }
 
     fn image(&self) -> Result<Image> {
@@ -394,7 +396,7 @@ impl Recorder {
             checkpoint.check(description, image)?;
             let next = self.folder.file(NEXT_DISK);
             disk::make(&checkpoint.disk, &next)?;
-            let _ = self.original.set((checkpoint.about.container.clone(), checkpoint.about.lease.clone()));
+            let _ = self.original.set((checkpoint.about.container.clone(), checkpoint.about.leases()));
             return Ok(Start {
                 size: checkpoint.size(),
                 data_disk: open(&next).map_err(Error::file("cannot open", &next))?,
@@ -473,6 +475,11 @@ impl Recorder {
         self.store.journal().append(action, description, attributes);
     }
 
+    fn show_networks(&mut self) {
+        let mut joined = self.joined.iter().cloned();
+        (self.state.network, self.state.more_networks) = (joined.next(), joined.collect());
+    }
+
     /// What cannot be written, on a full disk, is as lost as the container's own output.
     fn write(&self) {
         let _ = self.folder.write_state(&self.state);
@@ -480,16 +487,51 @@ impl Recorder {
 }
 
 impl Record for Recorder {
-    fn joined(&mut self, lease: &Lease, task: &mut Task) {
-        networking::settle(&mut task.container, &self.description, lease);
-        if let (Origin::Checkpoint { renaming }, Some((original, lease_then))) =
+    fn joined(&mut self, leases: &[(String, Lease)], task: &mut Task) {
+        self.joined = joined(leases);
+        let leases: Vec<_> = leases.iter().map(|(_, lease)| lease.clone()).collect();
+        networking::settle(&mut task.container, &self.description, &leases);
+        if let (Origin::Checkpoint { renaming }, Some((original, leases_then))) =
             (&mut task.origin, self.original.get())
         {
-            *renaming =
-                checkpoint::renaming((original, lease_then.as_ref()), (&self.description, Some(lease)));
+            *renaming = checkpoint::renaming((original, leases_then), (&self.description, &leases));
         }
-        let network = networking::network(&self.description.host_config).unwrap_or_default().to_owned();
-        self.joined = Some(Joined { network, lease: lease.clone() });
+    }
+
+    fn more_networks(&mut self, mac: Mac) -> Result<Vec<Membership>, String> {
+        let join = |more| {
+            networking::join_more(&self.description, more, mac, &self.before).map_err(|it| it.to_string())
+        };
+        self.description.more_networks.iter().map(join).collect()
+    }
+
+    fn ask_network(&mut self, wanted: &Wanted, mac: Option<Mac>) -> Result<Membership, String> {
+        let Wanted { network, aliases, address } = wanted.clone();
+        let mut description =
+            self.folder.description().ok().flatten().unwrap_or_else(|| self.description.clone());
+        let endpoint = Endpoint { aliases, address, ..description.networking.clone() };
+        let joined = match mac {
+            Some(mac) => {
+                networking::join_more(&description, &MoreNetwork { network, endpoint }, mac, &[]).map(Some)
+            }
+            None => {
+                description.host_config.network_mode = network;
+                description.networking = endpoint;
+                networking::join(&description, &[])
+            }
+        };
+        let refused = || format!("{} is no network to be in", wanted.network);
+        joined.map_err(|error| error.to_string())?.ok_or_else(refused)
+    }
+
+    fn rewrites(&self, before: &[Lease], after: &[Lease]) -> Vec<Rewrite> {
+        checkpoint::rewrites((&self.description, before), (&self.description, after))
+    }
+
+    fn networks(&mut self, leases: &[(String, Lease)]) {
+        self.joined = joined(leases);
+        self.show_networks();
+        self.write();
     }
 
     fn started(&mut self) {
@@ -513,7 +555,6 @@ impl Record for Recorder {
             started_at: timestamp::now(),
             keeper_pid: std::process::id(),
             vcpus: self.vcpus.get(),
-            network: self.joined.clone(),
             restart_count: self.restarts.borrow().count,
             health: self
                 .description
@@ -524,6 +565,7 @@ impl Record for Recorder {
                 .map(|_| Health::default()),
             ..State::default()
         };
+        self.show_networks();
         self.running_since = Some(Instant::now());
         self.write();
         self.event("start", &[]);
@@ -613,6 +655,10 @@ impl Record for Recorder {
         self.write();
         self.refill();
     }
+}
+
+fn joined(leases: &[(String, Lease)]) -> Vec<Joined> {
+    leases.iter().map(|(network, lease)| Joined { network: network.clone(), lease: lease.clone() }).collect()
 }
 
 /// What a VM begins with whose container has this data disk already.

@@ -25,6 +25,7 @@ pub mod mount;
 pub mod networking;
 pub mod pool;
 mod process;
+pub mod publish;
 pub mod restart;
 mod seccomp;
 pub mod signal;
@@ -35,7 +36,9 @@ pub mod template;
 pub mod update;
 pub mod volume;
 
-pub use config::{Config, Description, Endpoint, HostConfig, LogConfig, Port, PortBinding, Ulimit};
+pub use config::{
+    Config, Description, Endpoint, HostConfig, LogConfig, MoreNetwork, Port, PortBinding, Ulimit,
+};
 pub use create::{Created, Request, create};
 pub use error::{Error, Result};
 pub use id::{ContainerId, ContainerName};

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Description, Endpoint, HostConfig, Port, PortBinding,
+    config::MoreNetwork,
     error::{Error, Result},
 };
 use crate::network::{
-    self, address,
+    self,
     client::Membership,
     control::{Join, Lease, Protocol, Publication},
+    wire::Mac,
 };
 
 /// A container's network, and what it has there.
@@ -37,28 +39,61 @@ pub fn network(host_config: &HostConfig) -> Option<&str> {
     }
 }
 
-/// Brings a container's VM into its network, if it is to be in one. Does not wait for the network. `address` is what it had before, and is to
-/// have again if that is free.
+/// The names of all networks of a container, that which leads to everybody else first.
+pub fn networks(description: &Description) -> impl Iterator<Item = &str> {
+    let more = description.more_networks.iter().map(|more| more.network.as_str());
+    network(&description.host_config).into_iter().chain(more)
+}
+
+/// Brings a container's VM into its first network, if it is to be in one. Does not wait for the network. `before` is what it had before, and
+/// is to have again if that is free.
 ///
 /// # Errors
 /// When there is no such network, or it cannot be started.
-pub fn join(description: &Description, address: Option<Ipv4Addr>) -> Result<Option<Membership>> {
+pub fn join(description: &Description, before: &[Joined]) -> Result<Option<Membership>> {
     let Some(network) = network(&description.host_config) else { return Ok(None) };
-    let endpoint = &description.networking;
+    let ports = publications(description)?;
+    let join = Join {
+        mac: description.networking.mac_address,
+        ports,
+        ..wanted(description, network, &description.networking, before)
+    };
+    ask(network, join).map(Some)
+}
+
+/// Brings it into a further network, at the same card.
+///
+/// # Errors
+/// When there is no such network, or it cannot be started.
+pub fn join_more(
+    description: &Description,
+    MoreNetwork { network, endpoint }: &MoreNetwork,
+    mac: Mac,
+    before: &[Joined],
+) -> Result<Membership> {
+    let wanted = wanted(description, network, endpoint, before);
+    ask(network, Join { mac: Some(mac), shares_card: true, ..wanted })
+}
+
+fn ask(network: &str, join: Join) -> Result<Membership> {
+    Membership::ask(network, join).map_err(|error| Error::Network(format!("{error:#}")))
+}
+
+fn wanted(description: &Description, network: &str, endpoint: &Endpoint, before: &[Joined]) -> Join {
+    let before = before.iter().find(|joined| joined.network == network).map(|joined| joined.lease.address);
     let mut names = vec![description.name.to_string(), description.id.short().to_owned()];
     names.push(description.config.hostname.clone());
     names.extend(endpoint.aliases.iter().cloned());
-    let join = Join {
+    Join {
         container: description.id.to_string(),
         names,
-        address: endpoint.address.or(address),
+        address: endpoint.address.or(before),
         any_address: endpoint.address.is_none(),
-        mac: endpoint.mac_address,
-        ports: publications(description)?,
-        egress: endpoint.egress.clone(),
+        // Whom it may call holds wherever it is.
+        egress: description.networking.egress.clone(),
         host: description.host_config.extra_hosts.iter().any(|extra| is_of_the_host(extra)),
-    };
-    Membership::ask(network, join).map(Some).map_err(|error| Error::Network(format!("{error:#}")))
+        ..Join::default()
+    }
 }
 
 /// Refuses what cannot be, before a container is made.
@@ -122,22 +157,32 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-/// Tells a container what it has in its network.
-pub fn settle(container: &mut Container, description: &Description, lease: &Lease) {
-    container.network = Some(Network {
-        mac: lease.mac,
-        address: lease.address,
-        prefix: lease.prefix,
-        gateway: lease.gateway,
-        gateway_mac: address::mac(lease.gateway),
-    });
+/// Refuses a further network that cannot be.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_more(network: &str, endpoint: &Endpoint) -> Result<()> {
+    let host_config = HostConfig { network_mode: network.to_owned(), ..HostConfig::default() };
+    if self::network(&host_config).is_none() {
+        return Err(Error::Invalid(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+                .to_owned(),
+        ));
+    }
+    check(&host_config, endpoint)
+}
+
+/// Tells a container what it has in its networks.
+pub fn settle(container: &mut Container, description: &Description, leases: &[Lease]) {
+    container.networks = leases.iter().map(Network::from).collect();
     // What the user mounts there is there.
     let mounted = |file: &File| container.mounts.iter().any(|mount| mount.destination == file.path);
-    container.files = files(description, Some(lease)).into_iter().filter(|file| !mounted(file)).collect();
+    container.files = files(description, leases).into_iter().filter(|file| !mounted(file)).collect();
 }
 
 /// The files that Docker puts over those of the image.
-pub fn files(description: &Description, lease: Option<&Lease>) -> Vec<File> {
+pub fn files(description: &Description, leases: &[Lease]) -> Vec<File> {
+    let lease = leases.first();
     let file = |path: &str, content: String| File { path: path.to_owned(), content };
     let hostname = &description.config.hostname;
     let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
@@ -148,8 +193,11 @@ pub fn files(description: &Description, lease: Option<&Lease>) -> Vec<File> {
             hosts += &format!("{address}\t{name}\n");
         }
     }
-    let own = lease.map_or(Ipv4Addr::new(127, 0, 1, 1), |lease| lease.address);
-    hosts += &format!("{own}\t{hostname}\n");
+    let own = |address: Ipv4Addr| format!("{address}\t{hostname}\n");
+    match leases {
+        [] => hosts += &own(Ipv4Addr::new(127, 0, 1, 1)),
+        all => all.iter().for_each(|lease| hosts += &own(lease.address)),
+    }
     vec![
         file("/etc/hostname", format!("{hostname}\n")),
         file("/etc/hosts", hosts),
@@ -219,7 +267,11 @@ pub fn publications(description: &Description) -> Result<Vec<Publication>> {
     Ok(all)
 }
 
-fn publication(port: Port, binding: &PortBinding) -> Result<Publication, String> {
+/// A port that is to be reached there.
+///
+/// # Errors
+/// When an address or a port is none.
+pub fn publication(port: Port, binding: &PortBinding) -> Result<Publication, String> {
     let address = match binding.host_ip.as_str() {
         "" => None,
         text => {

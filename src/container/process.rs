@@ -67,7 +67,7 @@ pub fn container(
     mounts.extend(shared);
     mounts.sort_by_key(|mount| depth(&mount.destination));
     // What the user mounts there is there.
-    let mut files = networking::files(description, None);
+    let mut files = networking::files(description, &[]);
     files.retain(|file| !mounts.iter().any(|mount| mount.destination == file.path));
     Container {
         id: description.id.to_string(),
@@ -76,7 +76,7 @@ pub fn container(
         read_only: host_config.readonly_rootfs,
         mounts,
         files,
-        network: None,
+        networks: Vec::new(),
         limits: limits(host_config, size, share),
         masked_paths: host_config.masked_paths.clone(),
         read_only_paths: host_config.readonly_paths.clone(),

@@ -3,15 +3,12 @@
 use hull_protocol::Limits;
 
 use super::{
-    Error, HostConfig, Result, action, process,
+    Error, HostConfig, Result, action, attachment, process,
     restart::{RestartPolicy, When},
     sizing::Host,
     state::Store,
 };
-use crate::{
-    vm::control::{ClientMessage, KeeperMessage},
-    vmm::channel::Received,
-};
+use crate::vm::control::ClientMessage;
 
 /// What is to be different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,19 +81,8 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
             ..process::limits(&host_config, before, share)
         };
         if let Some(channel) = action::connect(store, &folder)? {
-            let gone = |_| Error::Conflict(format!("Container {} has ended", folder.id));
             let message = ClientMessage::Update { limits, most_memory: share.memory };
-            channel.send(&message, None).map_err(gone)?;
-            loop {
-                match channel.receive().map_err(gone)? {
-                    Received::Message(KeeperMessage::Updated, _) => break,
-                    Received::Message(KeeperMessage::Refused { message }, _) => {
-                        return Err(Error::Conflict(format!("Container {} {message}", folder.id)));
-                    }
-                    Received::Message(..) | Received::Nothing => {}
-                    Received::Closed => return Err(gone(std::io::ErrorKind::BrokenPipe.into())),
-                }
-            }
+            attachment::ask(&folder, &channel, &message, None)?;
         }
     }
     let description = store.change(&folder, |mut description| {

@@ -55,35 +55,56 @@ impl Membership {
         Ok(Self { network, join: kept, channel, frames })
     }
 
+    /// The network.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
     /// What is to be asked for so that the VM has all that it has by this lease, if its network is lost.
-    pub fn to_have_again(&self, lease: &Lease) -> (String, Join) {
-        let join = Join {
+    pub fn to_have_again(&self, lease: &Lease) -> Join {
+        Join {
             address: Some(lease.address),
             any_address: false,
             mac: Some(lease.mac),
             ports: control::bound_again(&self.join.ports, &lease.ports),
             ..self.join.clone()
-        };
-        (self.network.clone(), join)
+        }
     }
 
-    /// The answer, if it is there. `Err` says why the VM is not, or no more, in the network.
+    /// Says something of a VM that is in the network.
     ///
     /// # Errors
-    /// The network's reason, or that its process is gone.
-    pub fn answer(&self) -> Result<Option<Lease>, String> {
+    /// When its process is gone.
+    pub fn say(&self, request: &Request) -> io::Result<()> {
+        self.channel.send(request, None)
+    }
+
+    /// The same with a file beside it.
+    ///
+    /// # Errors
+    /// When its process is gone.
+    pub fn say_with(&self, request: &Request, file: &OwnedFd) -> io::Result<()> {
+        self.channel.send(request, Some(file.as_fd()))
+    }
+
+    /// What the network has said, if it has; its ports are in it.
+    ///
+    /// # Errors
+    /// When its process is gone, or makes no sense.
+    pub fn answer(&self) -> Result<Option<Answer>, String> {
+        let unread = |error| format!("the network's process is not understood: {error}");
         match self.channel.receive() {
             Ok(Received::Nothing) => Ok(None),
-            Ok(Received::Message(Answer::Joined(mut lease), more)) => {
-                if let Some(file) = more {
-                    lease.ports = control::read(file)
-                        .map_err(|error| format!("the network's process is not understood: {error}"))?;
+            Ok(Received::Message(mut answer, file)) => {
+                if let (Some(file), Answer::Joined(Lease { ports, .. }) | Answer::Published { ports }) =
+                    (file, &mut answer)
+                {
+                    *ports = control::read(file).map_err(unread)?;
                 }
-                Ok(Some(lease))
+                Ok(Some(answer))
             }
-            Ok(Received::Message(Answer::Refused { message }, _)) => Err(message),
             Ok(Received::Closed) => Err("the network's process has ended".to_owned()),
-            Err(error) => Err(format!("the network's process is not understood: {error}")),
+            Err(error) => Err(unread(error)),
         }
     }
 }

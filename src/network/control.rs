@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{egress::Allowed, wire::Mac};
+use super::{address, egress::Allowed, wire::Mac};
 
 /// From a keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,24 @@ pub enum Request {
     /// A VM comes into the network; beside it is the network's end of its frame socket. Answered by [`Answer::Joined`] or
     /// [`Answer::Refused`].
     Join(Join),
+    /// The VM is in these networks, too, and asks for names there.
+    Elsewhere {
+        /// What they are called.
+        networks: Vec<String>,
+    },
+    /// Other ports of the VM are to be reached from outside: [`Republish`], as JSON in the file beside this message. Answered by
+    /// [`Answer::Published`], or by [`Answer::Refused`], and then nothing has changed.
+    Publish,
+}
+
+/// What is to be different about the ports of a VM.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Republish {
+    /// Ports inside that are not to be reached any more, wherever they were.
+    pub remove: Vec<(u16, Protocol)>,
+    /// Ports that are to be reached from then on.
+    pub add: Vec<Publication>,
 }
 
 /// A VM that comes into a network.
@@ -44,6 +62,8 @@ pub struct Join {
     pub egress: Option<Vec<Allowed>>,
     /// It reaches this host's own loopback, at the gateway's address.
     pub host: bool,
+    /// Its card has the Ethernet address that it has in another network, whoever may have the same in this one.
+    pub shares_card: bool,
 }
 
 /// A protocol with ports.
@@ -95,7 +115,12 @@ pub struct Bound {
 pub enum Answer {
     /// The VM is in the network. Where its ports are too many for a message they are in a file beside it.
     Joined(Lease),
-    /// It is not.
+    /// All ports of the VM that are reached from outside now, in a file beside it where they are too many for a message.
+    Published {
+        /// The ports.
+        ports: Vec<Bound>,
+    },
+    /// It is not, or has what it had.
     Refused {
         /// Why.
         message: String,
@@ -117,6 +142,18 @@ pub struct Lease {
     pub ports: Vec<Bound>,
     /// Where names without dots are looked for, too.
     pub search: Vec<String>,
+}
+
+impl From<&Lease> for hull_protocol::Network {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            mac: lease.mac,
+            address: lease.address,
+            prefix: lease.prefix,
+            gateway: lease.gateway,
+            gateway_mac: address::mac(lease.gateway),
+        }
+    }
 }
 
 /// What was published as `bound`, to be published there again.
@@ -152,10 +189,18 @@ pub fn unload<T: Serialize>(ports: &mut Vec<T>) -> io::Result<Option<OwnedFd>> {
     if ports.len() <= FEW {
         return Ok(None);
     }
+    write(&std::mem::take(ports)).map(Some)
+}
+
+/// Writes a file to send beside a message.
+///
+/// # Errors
+/// When the process is out of descriptors or memory.
+pub fn write<T: Serialize>(content: &T) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create("ports", MemfdFlags::CLOEXEC)?);
-    file.write_all(&serde_json::to_vec(&std::mem::take(ports))?)?;
+    file.write_all(&serde_json::to_vec(content)?)?;
     file.rewind()?;
-    Ok(Some(file.into()))
+    Ok(file.into())
 }
 
 /// Reads such a file.

@@ -86,7 +86,7 @@ impl Network {
             Err(message) => return refuse(message),
         };
         let mac = match join.mac {
-            Some(mac) if self.has_mac(mac) => {
+            Some(mac) if !join.shares_card && self.has_mac(mac) => {
                 return refuse(format!(
                     "{} is the MAC address of another in network {}",
                     address::mac_text(mac),
@@ -96,16 +96,8 @@ impl Network {
             Some(mac) => mac,
             None => self.free_mac(address),
         };
-        // One for IPv4 and one for IPv6 each.
-        let (wanted, left) = (2 * join.ports.len(), self.descriptors_left());
-        if wanted > left {
-            return refuse(format!(
-                "cannot publish {} ports: network {} has room for {}; publish fewer, or raise the limit of open files \
-                 (`ulimit -Hn`) for whoever starts its first container",
-                join.ports.len(),
-                self.name,
-                left / 2
-            ));
+        if let Err(message) = self.check_room(join.ports.len()) {
+            return refuse(message);
         }
         let mut sockets = Vec::new();
         for publication in &join.ports {
@@ -140,7 +132,9 @@ impl Network {
                 false
             }
         };
-        if !told {
+        if told {
+            self.write_names();
+        } else {
             self.part(key);
         }
     }
@@ -182,11 +176,13 @@ impl Network {
         mac
     }
 
-    /// A keeper says something, which none does, or is gone, and its VM with it.
+    /// A keeper says something, or is gone, and its VM with it.
     pub(super) fn hear_keeper(&mut self, key: Key) {
         let Some(member) = self.members.get(key) else { return };
         match member.keeper.receive::<Request>() {
             Ok(Received::Nothing) => {}
+            Ok(Received::Message(Request::Elsewhere { networks }, _)) => self.set_elsewhere(key, networks),
+            Ok(Received::Message(Request::Publish, Some(file))) => self.republish(key, file),
             _ => {
                 // What its VM has said before.
                 self.read_link(key);

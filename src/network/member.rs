@@ -27,6 +27,8 @@ pub struct Member {
     pub egress: Egress,
     /// It reaches the host's loopback, at the gateway's address.
     pub host: bool,
+    /// Other networks that it is in.
+    pub elsewhere: Vec<String>,
 }
 
 impl Member {
@@ -43,12 +45,18 @@ impl Member {
             conversations: VecDeque::new(),
             egress: Egress::default(),
             host: false,
+            elsewhere: Vec::new(),
         }
     }
 
     /// Whether it is called this; `network` may follow, behind a dot.
     pub fn is_called(&self, name: &str, network: &str) -> bool {
-        let name = name.strip_suffix(network).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
-        self.names.iter().any(|own| own == name)
+        is_called(&self.names, name, network)
     }
+}
+
+/// Whether this is one of the names of a member of `network`, which may follow behind a dot.
+pub fn is_called(names: &[String], name: &str, network: &str) -> bool {
+    let name = name.strip_suffix(network).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
+    names.iter().any(|own| own == name)
 }

@@ -18,6 +18,7 @@ pub mod address;
 pub mod client;
 pub mod control;
 pub mod egress;
+mod elsewhere;
 mod entry;
 mod host;
 mod icmp;

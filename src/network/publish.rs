@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::{
-    control::{Bound, Protocol, Publication},
+    control::{self, Answer, Bound, Protocol, Publication, Republish},
     poll::Source,
     quota::Verdict,
     server::{Ends, Network},
@@ -35,9 +35,15 @@ pub struct Listener {
     pub member: Key,
     inside: u16,
     protocol: Protocol,
+    at: SocketAddr,
 }
 
 impl Listener {
+    /// What is reached there.
+    fn bound(&self) -> Bound {
+        Bound { inside: self.inside, protocol: self.protocol, at: self.at }
+    }
+
     /// Its socket.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -126,8 +132,8 @@ fn bind(protocol: Protocol, at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)>
 impl Network {
     /// Reaches a member at these sockets.
     pub(super) fn publish(&mut self, member: Key, sockets: Vec<(OwnedFd, Bound)>) -> io::Result<()> {
-        for (socket, Bound { inside, protocol, .. }) in sockets {
-            let key = self.listeners.insert(|_| Listener { socket, member, inside, protocol });
+        for (socket, Bound { inside, protocol, at }) in sockets {
+            let key = self.listeners.insert(|_| Listener { socket, member, inside, protocol, at });
             if let Some(member) = self.members.get_mut(member) {
                 member.listeners.push(key);
             }
@@ -135,6 +141,58 @@ impl Network {
             self.poll.add(Source::Listener(key), listener.socket.as_fd())?;
         }
         Ok(())
+    }
+
+    /// A keeper wants other ports of its VM to be reached: all of that is done, or nothing.
+    pub(super) fn republish(&mut self, key: Key, file: OwnedFd) {
+        let done = self.try_republish(key, file);
+        let Some(member) = self.members.get(key) else { return };
+        let mut ports: Vec<Bound> =
+            member.listeners.iter().filter_map(|key| self.listeners.get(*key)).map(Listener::bound).collect();
+        let answer = match done {
+            Ok(()) => control::unload(&mut ports).map(|file| (Answer::Published { ports }, file)),
+            Err(message) => Ok((Answer::Refused { message }, None)),
+        };
+        // A keeper that does not read is about to end.
+        if let Ok((answer, file)) = answer {
+            let _ = member.keeper.send(&answer, file.as_ref().map(AsFd::as_fd));
+        }
+    }
+
+    fn try_republish(&mut self, key: Key, file: OwnedFd) -> Result<(), String> {
+        let wanted: Republish =
+            control::read(file).map_err(|error| format!("the keeper is not understood: {error}"))?;
+        self.check_room(wanted.add.len())?;
+        let mut sockets = Vec::new();
+        for publication in &wanted.add {
+            sockets.extend(open(publication)?);
+        }
+        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
+        let all = &mut self.listeners;
+        member.listeners.retain(|key| {
+            let is_removed = |one: &Listener| wanted.remove.contains(&(one.inside, one.protocol));
+            if all.get(*key).is_some_and(is_removed) {
+                all.remove(*key);
+            }
+            all.get(*key).is_some()
+        });
+        self.publish(key, sockets)
+            .map_err(|error| format!("the process of network {} is out of something: {error}", self.name))
+    }
+
+    /// Refuses more ports than there are descriptors for.
+    pub(super) fn check_room(&mut self, ports: usize) -> Result<(), String> {
+        // One for IPv4 and one for IPv6 each.
+        let (wanted, left) = (2 * ports, self.descriptors_left());
+        if wanted <= left {
+            return Ok(());
+        }
+        Err(format!(
+            "cannot publish {ports} ports: network {} has room for {}; publish fewer, or raise the limit of open files \
+             (`ulimit -Hn`) for whoever starts its first container",
+            self.name,
+            left / 2
+        ))
     }
 
     /// Somebody has connected to a published port, or has said something there.

@@ -51,7 +51,9 @@ pub struct Network {
     pub(super) gateway: Ipv4Addr,
     /// The gateway's Ethernet address.
     pub(super) mac: Mac,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
+    /// There is a file of who is called what.
+    pub(super) names_written: bool,
     door: OwnedFd,
     pub(super) poll: Poll,
     /// The time at which what happens now happens.
@@ -120,6 +122,7 @@ impl Network {
             gateway,
             mac: address::mac(gateway),
             folder,
+            names_written: true,
             door,
             poll,
             now,

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     bench::network::guest::{Guest, fill, wire},
-    network::control::{Answer, Join, Lease, Protocol, Publication, Request},
+    network::control::{self, Answer, Join, Lease, Protocol, Publication, Request},
     vmm::channel::{Channel, Received},
 };
 
@@ -373,5 +373,84 @@ fn the_hosts_loopback_is_reached_by_whom_it_was_opened_for() {
         assert_eq!(reaches(&mut guest, SocketAddrV4::new(lease.gateway, inner.port()), host), host);
         assert!(!reaches(&mut guest, inner, false), "by its own address never");
     }
+    world.end();
+}
+
+/// What a network answers next.
+fn answer(keeper: &Channel) -> Answer {
+    match keeper.receive().unwrap() {
+        Received::Message(answer, _) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn ports_are_added_and_removed() {
+    let world = World::new(|_| {});
+    let join = published(Protocol::Tcp, Some("127.0.0.1"));
+    let (_guest, lease, keeper) = world.join(join.clone());
+    let first = lease.ports[0];
+    let say = |wanted: &control::Republish| {
+        let file = control::write(wanted).unwrap();
+        keeper.send(&Request::Publish, Some(file.as_fd())).unwrap();
+        answer(&keeper)
+    };
+    let more = Publication { inside: 81, ..join.ports[0].clone() };
+    let Answer::Published { ports } = say(&control::Republish { add: vec![more.clone()], remove: vec![] })
+    else {
+        panic!()
+    };
+    assert_eq!((ports.len(), ports[0], ports[1].inside), (2, first, 81));
+    // One of two is taken: all is as before.
+    let taken = Publication { ports: (first.at.port(), first.at.port()), inside: 82, ..more.clone() };
+    let wanted = control::Republish {
+        add: vec![Publication { inside: 83, ..more }, taken],
+        remove: vec![(80, Protocol::Tcp)],
+    };
+    let Answer::Refused { message } = say(&wanted) else { panic!() };
+    assert!(message.contains("already in use"), "{message}");
+    assert!(TcpStream::connect(first.at).is_ok());
+    let all = vec![(80, Protocol::Tcp), (81, Protocol::Udp)];
+    let Answer::Published { ports } = say(&control::Republish { add: vec![], remove: all }) else { panic!() };
+    assert_eq!(ports.iter().map(|port| port.inside).collect::<Vec<_>>(), [81]);
+    assert!(TcpStream::connect(first.at).is_err());
+    assert!(TcpStream::connect(ports[0].at).is_ok());
+    world.end();
+}
+
+#[test]
+fn an_ethernet_address_is_shared_by_who_has_it_elsewhere() {
+    let world = World::new(|_| {});
+    let (_first, lease, _keeper) = world.join(Join::default());
+    let same = Join { mac: Some(lease.mac), ..Join::default() };
+    assert!(world.ask(same.clone()).is_err_and(|message| message.contains("is the MAC address of another")));
+    let (_second, other, _other_keeper) = world.join(Join { shares_card: true, ..same });
+    assert_eq!(other.mac, lease.mac);
+    assert_ne!(other.address, lease.address);
+    world.end();
+}
+
+#[test]
+fn names_are_written_down_while_somebody_elsewhere_may_ask() {
+    let world = World::new(|_| {});
+    let named = |name: &str| Join { names: vec![name.to_owned()], ..Join::default() };
+    let (_first, _, keeper) = world.join(named("first"));
+    let path = world.folder.path().join("names.json");
+    let until = |what: &str, done: &dyn Fn(Option<String>) -> bool| {
+        let end = Instant::now() + PATIENCE;
+        while !done(std::fs::read_to_string(&path).ok()) {
+            assert!(Instant::now() < end, "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    assert!(!path.exists());
+    keeper.send(&Request::Elsewhere { networks: vec!["other".to_owned()] }, None).unwrap();
+    until("a name", &|text| text.is_some_and(|text| text.contains("first")));
+    let (_second, _, second) = world.join(named("second"));
+    until("two names", &|text| text.is_some_and(|text| text.contains("second")));
+    drop(second);
+    until("one name", &|text| text.is_some_and(|text| !text.contains("second")));
+    keeper.send(&Request::Elsewhere { networks: vec![] }, None).unwrap();
+    until("no names", &|text| text.is_none());
     world.end();
 }

@@ -164,5 +164,6 @@ impl Network {
         self.forget_flows(key);
         self.forget_conversations(key);
         self.forget_pings(key);
+        self.write_names();
     }
 }

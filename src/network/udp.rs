@@ -253,6 +253,9 @@ impl Network {
         if host::is_called(&question.name) {
             addresses = vec![self.gateway];
         }
+        if addresses.is_empty() {
+            addresses = self.find_elsewhere(member, &question.name);
+        }
         let answer = if !addresses.is_empty() {
             question.answer(message, &addresses)
         } else if self.resolver().servers.is_empty() {

@@ -3,6 +3,8 @@
 //! Each message is a packet with at most one descriptor beside it (see [`crate::vmm::channel`]). The data of
 //! attached streams never passes here: the front end makes pipes and sends their far ends.
 
+use std::net::Ipv4Addr;
+
 use hull_protocol::{Limits, Signal, WindowSize};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,23 @@ pub enum ClientMessage {
         /// Most memory of the VM, in bytes.
         most_memory: u64,
     },
+    /// Has the container be in another network, too; answered by [`KeeperMessage::Updated`] or [`KeeperMessage::Refused`].
+    Connect {
+        /// The network.
+        network: String,
+        /// What others there call it, beside its name.
+        aliases: Vec<String>,
+        /// The address that it wants.
+        address: Option<Ipv4Addr>,
+    },
+    /// Has it be in that network no longer; answered likewise.
+    Disconnect {
+        /// The network.
+        network: String,
+    },
+    /// Has other ports of it be reached from outside: [`crate::network::control::Republish`], as JSON in the file beside the message;
+    /// answered likewise.
+    Publish,
     /// Has the VM stand still; answered by [`KeeperMessage::Paused`] or [`KeeperMessage::Refused`].
     Pause,
     /// Lets it go on; answered by [`KeeperMessage::GoesOn`] or [`KeeperMessage::Refused`].
@@ -117,7 +136,7 @@ pub enum KeeperMessage {
         /// Why: the end of a sentence about the container.
         message: String,
     },
-    /// The answer to [`ClientMessage::Update`].
+    /// The answer to [`ClientMessage::Update`] and other changes: it has.
     Updated,
     /// The answer to [`ClientMessage::Pause`].
     Paused,

@@ -3,6 +3,8 @@
 //! A message is one packet of JSON on a `SOCK_SEQPACKET` pair, at most [`MAX_PACKET`] bytes, with at most one
 //! descriptor beside it (`SCM_RIGHTS`).
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 /// Largest packet, in bytes.
@@ -24,10 +26,20 @@ pub enum KeeperMessage {
         /// Bytes; what is over the size of the VM's memory device is not to be had.
         size: u64,
     },
-    /// Connects the network card to a network; the socket for frames is beside the message (see [`hull_devices::net`]).
+    /// Connects the network card to a network, in place of the one there; the socket for frames is beside the message (see
+    /// [`hull_devices::net`]).
     Network {
+        /// The connection's number.
+        place: u32,
+        /// The guest's address there: frames from it go there. Without, all those that go nowhere else.
+        address: Option<Ipv4Addr>,
         /// The network looks at the checksums of frames.
         checksums: bool,
+    },
+    /// Takes the network card's connection of this number away.
+    NoNetwork {
+        /// The number.
+        place: u32,
     },
     /// Writes a snapshot to the empty file beside the message; answered by [`VmmMessage::Snapshot`]. The VM stands still
     /// from then on, unless that failed.

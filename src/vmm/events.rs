@@ -146,10 +146,15 @@ impl Supervisor {
                 // One that cannot be made is closed, which is what a refusal looks like to whoever asked.
                 let _ = lock(vsock).connect(port, descriptor()?);
             }
-            KeeperMessage::Network { checksums } => {
+            KeeperMessage::Network { place, address, checksums } => {
                 let net = self.reachable.net.as_ref().context("this VM has no network card")?;
                 let checksums = if checksums { Checksums::Wanted } else { Checksums::Ignored };
-                lock(net).connect(descriptor()?, checksums).context("cannot use the network's socket")?;
+                let connected = lock(net).connect(place, address, descriptor()?, checksums);
+                connected.context("cannot use the network's socket")?;
+            }
+            KeeperMessage::NoNetwork { place } => {
+                let net = self.reachable.net.as_ref().context("this VM has no network card")?;
+                lock(net).disconnect(place);
             }
             KeeperMessage::AppendLayer => {
                 let (disk, layers) = self.reachable.layers.as_ref().context("this VM has no layer disk")?;

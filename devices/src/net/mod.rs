@@ -1,18 +1,20 @@
 //! virtio network device (VIRTIO 1.3, section 5.1), whose other end is a stream socket with frames.
 //!
 //! On the socket each Ethernet frame follows its length as a big-endian `u32`. Whoever is at its other end is a network: `hull
-//! net`, or passt. [`Net`] is the device, [`backend`] the socket, [`transmit`] and [`receive`] are the two ways of a frame, [`header`] is what
-//! the driver says of each.
+//! net`, or passt. [`Net`] is the device, [`backend`] the socket, [`cables`] which of several, [`transmit`] and [`receive`] are the two ways of a
+//! frame, [`header`] is what the driver says of each.
 //!
 //! Two queues are enough for both, and without a control queue the driver asks for little. Large frames stand in for segmentation
 //! offload: the MTU may be as large as an IP packet.
 
 mod backend;
+mod cables;
 pub mod header;
 mod receive;
 mod transmit;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use self::backend::Backend;
 pub use self::backend::MAX_FRAME;
+use self::cables::Cable;
 use crate::device::{
     ActivateError, Activation, Device, DeviceKind, DeviceState, Interrupt, RestoreError, read_config_bytes,
 };
@@ -38,7 +41,7 @@ use crate::queue::VirtQueue;
 const QUEUE_SIZES: [u16; 2] = [256, 256];
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;
-/// Token of the backend's socket.
+/// Token of the first socket; those behind it have the next.
 const SOCKET: u64 = 2;
 
 /// An Ethernet address.
@@ -56,7 +59,7 @@ pub struct Net {
     unannounced: bool,
     notifiers: Notifiers,
     poll: PollSet,
-    backend: Option<Backend>,
+    cables: Vec<Cable>,
     running: Option<Running>,
 }
 
@@ -107,32 +110,43 @@ impl Net {
             unannounced: false,
             notifiers,
             poll,
-            backend: None,
+            cables: Vec::new(),
             running: None,
         })
     }
 
-    /// Connects it, in place of what it was connected to. To be called on the event loop's thread.
+    /// Connects it to a network, in place of what was connected there. The guest's frames go to the one in which it has the address that
+    /// they are from, or else to the one without an address. To be called on the event loop's thread.
     ///
     /// # Errors
     /// When the socket cannot be watched.
-    pub fn connect(&mut self, socket: OwnedFd, checksums: Checksums) -> io::Result<()> {
+    pub fn connect(
+        &mut self,
+        place: u32,
+        address: Option<Ipv4Addr>,
+        socket: OwnedFd,
+        checksums: Checksums,
+    ) -> io::Result<()> {
         let events = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
-        self.poll.add(&socket, SOCKET, events)?;
-        self.backend = Some(Backend::new(socket, checksums));
+        self.poll.add(&socket, SOCKET + u64::from(place), events)?;
+        self.cables.retain(|cable| cable.place != place);
+        self.cables.push(Cable { place, address, backend: Backend::new(socket, checksums) });
         self.set_link(true);
         self.notifiers.kick_all();
         Ok(())
     }
 
-    /// Whether there is anything at the other end.
-    pub fn is_connected(&self) -> bool {
-        self.backend.is_some()
+    /// Takes away what is connected at this place. To be called on the event loop's thread.
+    pub fn disconnect(&mut self, place: u32) {
+        self.cables.retain(|cable| cable.place != place);
+        self.set_link(self.is_connected());
+        // What waited for that one goes on.
+        self.notifiers.kick_all();
     }
 
-    fn disconnect(&mut self) {
-        self.backend = None;
-        self.set_link(false);
+    /// Whether there is anything at the other end.
+    pub fn is_connected(&self) -> bool {
+        !self.cables.is_empty()
     }
 
     fn set_link(&mut self, up: bool) {
@@ -242,22 +256,30 @@ impl Polled for Net {
                     self.running.iter_mut().for_each(|running| running.full = false);
                 }
                 TRANSMIT => self.notifiers.clear(1),
-                _ => self.backend.iter_mut().for_each(|backend| backend.notice(events)),
+                socket => {
+                    let of = |cable: &&mut Cable| SOCKET + u64::from(cable.place) == socket;
+                    self.cables.iter_mut().filter(of).for_each(|cable| cable.backend.notice(events));
+                }
             }
         }
         let Some(running) = &mut self.running else { return };
         let mut more = [false; 2];
-        more[1] = transmit::transmit(&mut running.transmit, self.backend.as_mut());
-        if let Some(backend) = &mut self.backend {
-            more[0] = receive::receive(running, backend);
+        more[1] = transmit::transmit(&mut running.transmit, &mut self.cables);
+        for cable in &mut self.cables {
+            more[0] |= receive::receive(running, &mut cable.backend);
+        }
+        if self.cables.len() > 1 {
+            // Another is first when the guest has room again.
+            self.cables.rotate_left(1);
         }
         for (queue, more) in (0..).zip(more) {
             if more {
                 self.notifiers.kick(queue);
             }
         }
-        if self.backend.as_ref().is_some_and(Backend::is_over) {
-            self.disconnect();
+        if self.cables.iter().any(|cable| cable.backend.is_over()) {
+            self.cables.retain(|cable| !cable.backend.is_over());
+            self.set_link(!self.cables.is_empty());
         }
     }
 }

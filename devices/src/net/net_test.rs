@@ -15,7 +15,7 @@ fn connected(checksums: Checksums) -> (Guest, Arc<Mutex<Net>>, UnixStream) {
     let guest = Guest::new(net.clone());
     let (near, far) = UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
-    net.lock().unwrap().connect(near.into(), checksums).unwrap();
+    net.lock().unwrap().connect(0, None, near.into(), checksums).unwrap();
     (guest, net, far)
 }
 
@@ -199,4 +199,68 @@ fn goes_on_where_it_was_saved_with_the_address_that_it_had() {
     transport.read(0x100, &mut config);
     assert_eq!(config[..7], [2, 0x42, 0xac, 17, 0, 2, 1], "its address, and the link up again");
     assert!(transport.interrupt_event().read().is_ok(), "of which the driver is told");
+}
+
+/// A frame of IPv4, or of ARP, from this address.
+fn frame_from(kind: [u8; 2], address: [u8; 4]) -> Vec<u8> {
+    let mut frame = pattern(60);
+    frame[12..14].copy_from_slice(&kind);
+    let at = if kind == [8, 0] { 26 } else { 28 };
+    frame[at..at + 4].copy_from_slice(&address);
+    frame
+}
+
+#[test]
+fn a_frame_goes_to_the_network_of_its_senders_address() {
+    let (mut guest, net, mut first) = connected(Checksums::Ignored);
+    let (near, mut second) = UnixStream::pair().unwrap();
+    second.set_nonblocking(true).unwrap();
+    let address = [172, 30, 0, 7];
+    net.lock().unwrap().connect(1, Some(address.into()), near.into(), Checksums::Ignored).unwrap();
+    let header = guest.put(&[0; 12]);
+    let mut send = |frame: &[u8]| {
+        let place = guest.put(frame);
+        guest.queues[1].add(&[out(header, 12), out(place, frame.len())]);
+        guest.kick(1);
+        settle(&net);
+        assert!(guest.queues[1].take_used().is_some());
+        (received(&mut first), received(&mut second))
+    };
+    for kind in [[8, 0], [8, 6]] {
+        let (own, other) = (frame_from(kind, address), frame_from(kind, [172, 17, 0, 2]));
+        assert_eq!(send(&own), (Vec::new(), framed(&own)));
+        assert_eq!(send(&other), (framed(&other), Vec::new()));
+    }
+    // What says nothing of who sends it, or is cut off before, goes where all else does.
+    let six = frame_from([0x86, 0xdd], address);
+    assert_eq!(send(&six), (framed(&six), Vec::new()));
+    let short = &frame_from([8, 0], address)[..20];
+    assert_eq!(send(short), (framed(short), Vec::new()));
+
+    net.lock().unwrap().disconnect(0);
+    assert!(send(&six).1.is_empty(), "it goes nowhere now");
+    let own = frame_from([8, 0], address);
+    assert_eq!(send(&own).1, framed(&own));
+    assert!(net.lock().unwrap().is_connected());
+    net.lock().unwrap().disconnect(1);
+    assert!(!net.lock().unwrap().is_connected());
+}
+
+#[test]
+fn frames_of_all_networks_arrive() {
+    let (mut guest, net, mut first) = connected(Checksums::Ignored);
+    let (near, mut second) = UnixStream::pair().unwrap();
+    net.lock().unwrap().connect(7, Some([10, 0, 0, 2].into()), near.into(), Checksums::Ignored).unwrap();
+    let places: Vec<_> = (0..2).map(|_| guest.put(&[0; 100])).collect();
+    for place in &places {
+        guest.queues[0].add(&[room(*place, 100)]);
+    }
+    guest.kick(0);
+    settle(&net);
+    first.write_all(&framed(&[1; 50])).unwrap();
+    second.write_all(&framed(&[2; 60])).unwrap();
+    settle(&net);
+    let lengths: Vec<_> =
+        std::iter::from_fn(|| guest.queues[0].take_used()).map(|(_, length)| length).collect();
+    assert_eq!(lengths.iter().sum::<u32>(), 12 + 50 + 12 + 60);
 }

@@ -2,6 +2,7 @@
 
 use super::Checksums;
 use super::backend::{Backend, MAX_FRAME};
+use super::cables::{self, Cable};
 use super::header::{self, HEADER_SIZE, Partial};
 use crate::device::Memory;
 use crate::queue::{Buffers, Chain, Progress, Served, VirtQueue};
@@ -13,23 +14,25 @@ const MIN_FRAME: usize = 14;
 /// Where in a frame a checksum may stand at most: behind the headers of Ethernet, IPv6 with extensions, and TCP.
 const MAX_CHECKSUM_AT: usize = 512;
 
-/// Sends what the guest has to send, as far as the socket takes it; gives whether there is more to do at once.
-pub fn transmit(queue: &mut VirtQueue, mut backend: Option<&mut Backend>) -> bool {
+/// Sends what the guest has to send, as far as the sockets take it; gives whether there is more to do at once.
+pub fn transmit(queue: &mut VirtQueue, cables: &mut [Cable]) -> bool {
     // What is left of a frame goes first, also when no other follows it.
-    if backend.as_mut().is_some_and(|backend| !backend.has_room() && !backend.is_over()) {
+    let mut waits = false;
+    for Cable { backend, .. } in cables.iter_mut() {
+        waits |= !backend.has_room() && !backend.is_over();
+    }
+    if waits {
         return false;
     }
-    let progress = match backend {
-        Some(backend) => queue.serve(BUDGET, |chain, memory| {
-            if !backend.has_room() {
-                // Once it is over, frames go nowhere.
-                return if backend.is_over() { Served::Used(0) } else { Served::Later };
-            }
-            if send(chain, memory, backend) { Served::Used(0) } else { Served::Later }
-        }),
+    let progress = queue.serve(BUDGET, |chain, memory| {
         // A cable that leads nowhere.
-        None => queue.serve(BUDGET, |_, _| Served::Used(0)),
-    };
+        let Some(backend) = cables::pick(cables, memory, &chain.readable) else { return Served::Used(0) };
+        if !backend.has_room() {
+            // Once it is over, frames go nowhere.
+            return if backend.is_over() { Served::Used(0) } else { Served::Later };
+        }
+        if send(chain, memory, backend) { Served::Used(0) } else { Served::Later }
+    });
     progress == Progress::More
 }
 

@@ -87,9 +87,9 @@ impl Agent {
         id: ProcessId,
         ports: Ports,
         renaming: Option<&Renaming>,
-        network: Option<&Network>,
+        networks: &[Network],
     ) {
-        if let Err(Failure { message, .. }) = self.try_reopen(id, ports, renaming, network) {
+        if let Err(Failure { message, .. }) = self.try_reopen(id, ports, renaming, networks) {
             self.control.fatal(&format!("the container cannot go on: {message}"));
         }
         self.control.send(&AgentMessage::Reopened { process_id: id });
@@ -100,10 +100,10 @@ impl Agent {
         id: ProcessId,
         ports: Ports,
         renaming: Option<&Renaming>,
-        network: Option<&Network>,
+        networks: &[Network],
     ) -> Result<(), Failure> {
-        if let Some(network) = network {
-            self.card.join(network)?;
+        if !networks.is_empty() {
+            self.card.join(networks)?;
         }
         let found = |task: &Option<Task>| task.as_ref().is_some_and(|task| task.id == id);
         let Some(slot) = self.tasks.iter().position(found) else { return Ok(()) };
@@ -136,12 +136,18 @@ impl Agent {
             self.control.fatal(&format!("cannot leave a container's UTS namespace: {error}"));
         }
         named.map_err(fail)?;
-        let Ok(root) = open(&format!("/proc/{pid}/root"), OFlags::PATH) else { return Ok(()) };
-        for file in &renaming.files {
-            // What the container has put in its place since, or made read-only, is its own affair.
-            let _ = rewrite(root.as_fd(), file);
-        }
+        rewrite_all(pid, &renaming.files);
         Ok(())
+    }
+}
+
+/// Replaces the contents of files of the container that this process is of.
+pub(super) fn rewrite_all(pid: u32, files: &[Rewrite]) {
+    let path = format!("/proc/{pid}/root");
+    let Ok(root) = fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
+    for file in files {
+        // What the container has put in its place since, or made read-only, is its own affair.
+        let _ = rewrite(root.as_fd(), file);
     }
 }
 

@@ -16,7 +16,7 @@ use super::guest::{Guest, wire};
 use crate::network::{
     DEFAULT, address,
     client::Membership,
-    control::{Join, Lease},
+    control::{Answer, Join, Lease},
 };
 
 /// A network with one guest in it.
@@ -52,7 +52,8 @@ impl Rival {
         let end = Instant::now() + Duration::from_secs(30);
         let Lease { address, mac, gateway, .. } = loop {
             match membership.answer() {
-                Ok(Some(lease)) => break lease,
+                Ok(Some(Answer::Joined(lease))) => break lease,
+                Ok(Some(_)) => bail!("the network has no place for it"),
                 Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
                 Ok(None) => bail!("the network does not answer"),
                 Err(message) => bail!("cannot join the network: {message}"),

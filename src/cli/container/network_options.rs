@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     container::{
-        Endpoint, Error, HostConfig, Port, Result,
+        Endpoint, Error, HostConfig, MoreNetwork, Port, Result,
         networking::{parse_expose, parse_publish},
     },
     network::address::parse_mac,
@@ -15,9 +15,9 @@ use crate::{
 /// How the container is in a network.
 #[derive(Debug, Args)]
 pub struct NetworkOptions {
-    /// The network: bridge, none, or one that was made
-    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "")]
-    network: String,
+    /// The network: bridge, none, or one that was made; of several the first leads to everybody else
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Vec<String>,
     /// Have a port reached from outside
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
     publish: Vec<String>,
@@ -59,6 +59,8 @@ pub struct Wanted {
     pub exposed: BTreeSet<Port>,
     /// How it is in its network.
     pub endpoint: Endpoint,
+    /// Networks that it is in beside that.
+    pub more: Vec<MoreNetwork>,
     /// Everything else of the network.
     pub host_config: HostConfig,
 }
@@ -70,7 +72,7 @@ impl NetworkOptions {
     /// When one makes no sense.
     pub fn read(&self) -> Result<Wanted> {
         let mut host_config = HostConfig {
-            network_mode: self.network.clone(),
+            network_mode: self.network.first().cloned().unwrap_or_default(),
             publish_all_ports: self.publish_all,
             dns: self.dns.clone(),
             dns_search: self.dns_search.clone(),
@@ -95,6 +97,9 @@ impl NetworkOptions {
         }
         let endpoint =
             Endpoint { aliases: self.network_alias.clone(), address: self.ip, mac_address, egress };
-        Ok(Wanted { exposed, endpoint, host_config })
+        let further =
+            |network: &String| MoreNetwork { network: network.clone(), endpoint: Endpoint::default() };
+        let more = self.network.iter().skip(1).map(further).collect();
+        Ok(Wanted { exposed, endpoint, more, host_config })
     }
 }

@@ -254,7 +254,8 @@ impl Options {
             }
         }
         host_config.volumes_from = (!self.volumes_from.is_empty()).then(|| self.volumes_from.clone());
-        Ok(Request { name: self.name.clone(), config, host_config, mounts, networking: network.endpoint })
+        let (networking, more_networks) = (network.endpoint, network.more);
+        Ok(Request { name: self.name.clone(), config, host_config, mounts, networking, more_networks })
     }
 
     /// Labels of files and of the command line, which go before those.

@@ -31,7 +31,7 @@ impl Port {
         if state.status != Status::Running {
             return Err(Error::NotRunning(folder.id.clone()).into());
         }
-        let ports = state.network.map(|joined| joined.lease.ports).unwrap_or_default();
+        let ports: Vec<Bound> = state.ports().copied().collect();
         let inside = |bound: &Bound| Inside { number: bound.inside, protocol: bound.protocol };
         let Some(wanted) = self.port else {
             ports.iter().for_each(|bound| println!("{} -> {}", inside(bound), bound.at));

@@ -123,7 +123,7 @@ impl Ps {
             ("Size", if sized { room(folder, description) } else { "0B".to_owned() }.into()),
             ("Mounts", self.mounts(description).into()),
             ("LocalVolumes", volumes.to_string().into()),
-            ("Networks", networking::network(&description.host_config).unwrap_or("none").into()),
+            ("Networks", networks(description).into()),
             ("HealthStatus", health.unwrap_or("none").into()),
         ]);
         row.with_labels(&description.config.labels)
@@ -156,12 +156,18 @@ impl Ps {
     }
 }
 
+/// The networks that a container is in.
+fn networks(description: &Description) -> String {
+    let all: Vec<_> = networking::networks(description).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(",") }
+}
+
 /// A container's ports, as Docker says it: where they are reached, and those that are not.
 fn ports(description: &Description, state: &State) -> String {
     if state.status != Status::Running {
         return String::new();
     }
-    let bound = state.network.iter().flat_map(|joined| &joined.lease.ports);
+    let bound = state.ports();
     let is_bound = |port: &Port| {
         bound.clone().any(|bound| (bound.inside, bound.protocol) == (port.number, port.protocol))
     };

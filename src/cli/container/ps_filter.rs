@@ -165,11 +165,12 @@ fn has(key: Key, value: &Value, description: &Description, state: &State) -> boo
             named || mount.destination == *text || mount.source.as_os_str() == text.as_str()
         }),
         (Key::Network, Value::Text(text)) => {
-            let name = networking::network(&description.host_config).unwrap_or("none");
-            name == text || crate::cli::network::has_id(name, text)
+            let is = |name: &str| name == text || crate::cli::network::has_id(name, text);
+            let mut networks = networking::networks(description).peekable();
+            if networks.peek().is_none() { is("none") } else { networks.any(is) }
         }
         (Key::Publish, Value::Ports(first, last, protocol)) => {
-            let bound = state.network.iter().filter(|_| state.status.is_up()).flat_map(|it| &it.lease.ports);
+            let bound = state.ports().filter(|_| state.status.is_up());
             let mut ports = bound.map(|bound| (bound.at.port(), bound.protocol.to_string()));
             ports.any(|(port, of)| (*first..=*last).contains(&port) && of == *protocol)
         }

@@ -9,12 +9,14 @@ use crate::{
     config::Size,
     container::{
         Error,
+        networking::{parse_expose, parse_publish},
+        publish,
         restart::RestartPolicy,
         update::{self, Change},
     },
 };
 
-/// Change what containers may use
+/// Change what containers may use, and where they are reached
 #[derive(Debug, Args)]
 pub struct Update {
     /// Most memory the container may use
@@ -35,6 +37,12 @@ pub struct Update {
     /// When the container is started again: no, on-failure[:NUMBER], always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
+    /// Have a port reached from outside
+    #[arg(long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
+    publish_add: Vec<String>,
+    /// Have a port of the container not reached any more
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    publish_rm: Vec<String>,
     /// The containers
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -59,11 +67,25 @@ impl Update {
             cpuset_cpus: self.cpuset_cpus,
             restart_policy: self.restart,
         };
-        if change == Change::default() {
+        let mut ports = publish::Change::default();
+        for text in &self.publish_add {
+            ports.add.extend(parse_publish(text).map_err(Error::Invalid)?);
+        }
+        for text in &self.publish_rm {
+            ports.remove.extend(parse_expose(text).map_err(Error::Invalid)?);
+        }
+        let (limits, published) = (change != Change::default(), ports != publish::Change::default());
+        if !limits && !published {
             anyhow::bail!("you must provide one or more flags when using this command");
         }
         for_each(&self.containers, |store, container| {
-            update::update(store, container, &change).map(|()| container.to_owned())
+            if limits {
+                update::update(store, container, &change)?;
+            }
+            if published {
+                publish::publish(store, container, &ports)?;
+            }
+            Ok(container.to_owned())
         })
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     container::{
-        ContainerId, ContainerName, Description, Endpoint, action,
+        ContainerId, ContainerName, Description, Endpoint, MoreNetwork, action,
         error::{Error, Result},
         start::{self, Beginning},
         state::{Claim, State, Status, Store},
@@ -50,7 +50,7 @@ pub fn fork(
     let (frozen, taken) = take(&channel, &unfinished, &folder).map_err(failed)?;
     frozen.thaw();
     let mut about = taken.describe("of a fork", description.clone()).map_err(failed)?;
-    about.lease = folder.state()?.network.map(|joined| joined.lease);
+    about.set_leases(&folder.state()?);
     unfinished.describe(&about).map_err(failed)?;
     for claim in claims {
         let id = claim.folder.id.clone();
@@ -60,6 +60,15 @@ pub fn fork(
     await_return(&channel);
     // Those that run have the files open: what they do not share goes with the last of them.
     Ok(())
+}
+
+/// How a copy is in a network.
+fn of_its_own(original: &Endpoint) -> Endpoint {
+    Endpoint { address: None, mac_address: None, ..original.clone() }
+}
+
+fn of_its_own_there(original: &MoreNetwork) -> MoreNetwork {
+    MoreNetwork { endpoint: of_its_own(&original.endpoint), ..original.clone() }
 }
 
 /// The name of a copy.
@@ -89,7 +98,8 @@ fn start_copy(
         image: original.image,
         host_config,
         // Its own address is another, and so is everything that is one's alone.
-        networking: Endpoint { address: None, mac_address: None, ..original.networking.clone() },
+        networking: of_its_own(&original.networking),
+        more_networks: original.more_networks.iter().map(of_its_own_there).collect(),
         config,
         mounts: Vec::new(),
         id,

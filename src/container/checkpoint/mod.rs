@@ -38,6 +38,7 @@ use super::{
     error::{Error, Result},
     networking,
     sizing::VmSize,
+    state::State,
     state::{Folder, Lock},
 };
 use crate::{
@@ -70,6 +71,9 @@ pub struct About {
     /// What it had in its network.
     #[serde(default)]
     pub lease: Option<Lease>,
+    /// What it had in further ones.
+    #[serde(default)]
+    pub more_leases: Vec<Lease>,
     vcpus: u8,
     /// Bytes that the VM began with.
     memory: u64,
@@ -124,6 +128,19 @@ fn refuse_shares(description: &Description) -> Result<()> {
             mount.source.display(),
             mount.destination
         ))),
+    }
+}
+
+impl About {
+    /// What the container had in its networks.
+    pub fn leases(&self) -> Vec<Lease> {
+        self.lease.iter().chain(&self.more_leases).cloned().collect()
+    }
+
+    /// It has this there, as far as its state says.
+    pub fn set_leases(&mut self, state: &State) {
+        let mut leases = state.leases().into_iter();
+        (self.lease, self.more_leases) = (leases.next(), leases.collect());
     }
 }
 
@@ -228,23 +245,31 @@ impl Checkpoint {
 
     /// What a container that goes on from it is called, if it is another.
     pub fn renaming(&self, description: &Description) -> Option<Renaming> {
-        renaming((&self.about.container, self.about.lease.as_ref()), (description, None))
+        renaming((&self.about.container, &self.about.leases()), (description, &[]))
     }
 }
 
 /// What a container that goes on as another is called, and where it is, if that is something else.
 pub fn renaming(
-    (old, old_lease): (&Description, Option<&Lease>),
-    (new, new_lease): (&Description, Option<&Lease>),
+    (old, old_leases): (&Description, &[Lease]),
+    (new, new_leases): (&Description, &[Lease]),
 ) -> Option<Renaming> {
-    let files = networking::files(old, old_lease).into_iter().zip(networking::files(new, new_lease));
-    let files: Vec<_> = files
-        .filter(|(old, new)| old != new)
-        .map(|(old, new)| Rewrite { path: new.path, old: old.content, new: new.content })
-        .collect();
+    let files = rewrites((old, old_leases), (new, new_leases));
     let hostname = &new.config.hostname;
     (*hostname != old.config.hostname || !files.is_empty())
         .then(|| Renaming { hostname: hostname.clone(), files })
+}
+
+/// What is different about the files that say what a container is called and has in its networks.
+pub fn rewrites(
+    (old, old_leases): (&Description, &[Lease]),
+    (new, new_leases): (&Description, &[Lease]),
+) -> Vec<Rewrite> {
+    let files = networking::files(old, old_leases).into_iter().zip(networking::files(new, new_leases));
+    files
+        .filter(|(old, new)| old != new)
+        .map(|(old, new)| Rewrite { path: new.path, old: old.content, new: new.content })
+        .collect()
 }
 
 /// Where the checkpoints of a container are: one that is missing is made when the first is.

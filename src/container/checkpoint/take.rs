@@ -59,11 +59,11 @@ pub fn create(
     };
     let finish = || -> anyhow::Result<()> {
         let unread = "cannot read what was written";
-        let about = About {
+        let mut about = About {
             sums: Some((sums::of(&taken.snapshot).context(unread)?, sums::of(&taken.disk).context(unread)?)),
-            lease: folder.state()?.network.map(|joined| joined.lease),
             ..taken.describe(name, description.clone())?
         };
+        about.set_leases(&folder.state()?);
         unfinished.write(&about)?;
         unfinished.publish()
     };
@@ -154,6 +154,7 @@ impl Taken {
             state: hex::encode(snapshot::digest(&self.snapshot)?),
             sums: None,
             lease: None,
+            more_leases: Vec::new(),
             container,
         })
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     container::networking::Joined,
+    network::control::{Bound, Lease},
     vm::{keeper::Health, timestamp},
 };
 
@@ -73,6 +74,9 @@ pub struct State {
     pub vcpus: Option<u8>,
     /// What it has, or had when it ran, in its network.
     pub network: Option<Joined>,
+    /// The same of further networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_networks: Vec<Joined>,
     /// How often its keeper has started it again.
     pub restart_count: u32,
     /// What its health checks say.
@@ -91,6 +95,7 @@ impl Default for State {
             keeper_pid: 0,
             vcpus: None,
             network: None,
+            more_networks: Vec::new(),
             restart_count: 0,
             health: None,
         }
@@ -98,6 +103,22 @@ impl Default for State {
 }
 
 impl State {
+    /// What it has, or had when it ran, in its networks.
+    pub fn networks(&self) -> impl Iterator<Item = &Joined> {
+        self.network.iter().chain(&self.more_networks)
+    }
+
+    /// Only that, without where.
+    pub fn leases(&self) -> Vec<Lease> {
+        self.networks().map(|joined| joined.lease.clone()).collect()
+    }
+
+    /// Its ports that are, or were, reached from outside.
+    pub fn ports(&self) -> impl Iterator<Item = &Bound> + Clone {
+        let first = self.network.iter().flat_map(|joined| &joined.lease.ports);
+        first.chain(self.more_networks.iter().flat_map(|joined| &joined.lease.ports))
+    }
+
     /// The state after the keeper died without a word.
     #[must_use]
     pub fn after_crash(self) -> Self {

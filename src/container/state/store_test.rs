@@ -15,6 +15,7 @@ fn name(text: &str) -> ContainerName {
 fn make(store: &Store, wanted: Option<&str>, status: Status, auto_remove: bool) -> (Folder, Lock) {
     let claim = store.claim(wanted.map(name).as_ref()).unwrap();
     let description = Description {
+        more_networks: Vec::new(),
         networking: Default::default(),
         id: claim.folder.id.clone(),
         name: claim.name.clone(),

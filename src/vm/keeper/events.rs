@@ -10,9 +10,10 @@ use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
     Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Origin, PROCESS, Stage, Streams,
-    agent, outcome::printable, poll::Source,
+    agent, attach::Wanted, outcome::printable, poll::Source,
 };
 use crate::{
+    network,
     vm::{
         control::{ClientMessage, KeeperMessage, Stream},
         signals::Signals,
@@ -80,7 +81,7 @@ impl Keeper {
             Source::Health => self.hear_check(),
             Source::Client(client) => self.read_client(client),
             Source::Listener => self.accept(),
-            Source::Network => self.read_network(),
+            Source::Network(place) => self.read_network(place),
             Source::Signals => self.read_signal(),
             Source::Exit => {
                 self.read_control();
@@ -257,6 +258,9 @@ impl Keeper {
             (AgentMessage::Limited { error }, Stage::Running | Stage::Resting) => {
                 self.updated(error.map(|error| printable(error.as_bytes())));
             }
+            (AgentMessage::Connected { error }, Stage::Running | Stage::Resting) => {
+                self.guest_changed(error.map(|error| printable(error.as_bytes())));
+            }
             (AgentMessage::Memory { wanted }, Stage::Starting | Stage::Running | Stage::Resting) => self.give_memory(wanted),
             (AgentMessage::Exited { process_id: PROCESS, status, oom_killed }, Stage::Resting) => {
                 self.exited_at_rest(status, oom_killed);
@@ -309,13 +313,13 @@ impl Keeper {
         if self.timings.hello_ns == 0 {
             self.timings.hello_ns = monotonic_ns();
         }
-        if !self.network.is_ready() {
+        if !self.networks.is_ready() {
             return;
         }
         if let Origin::Checkpoint { renaming } = &mut self.task.origin {
-            let (renaming, network) = (renaming.take(), self.task.container.network);
+            let (renaming, networks) = (renaming.take(), std::mem::take(&mut self.task.container.networks));
             self.enter(Stage::Starting);
-            return self.reopen(renaming, network);
+            return self.reopen(renaming, networks);
         }
         let container = Box::new(std::mem::take(&mut self.task.container));
         // The terminal stays: it says that there is one.
@@ -419,6 +423,14 @@ impl Keeper {
             ClientMessage::Resize { size } if process != PROCESS => self.resize_exec(process, size),
             ClientMessage::Resize { size } => self.resize(size),
             ClientMessage::Update { limits, most_memory } => self.update(id, limits, most_memory),
+            ClientMessage::Connect { network, aliases, address } => {
+                self.attach(id, &Wanted { network, aliases, address });
+            }
+            ClientMessage::Disconnect { network } => self.detach_network(id, &network),
+            ClientMessage::Publish => match descriptor.map(network::control::read) {
+                Some(Ok(wanted)) => self.publish(id, &wanted),
+                _ => self.lose(id),
+            },
             ClientMessage::Pause => self.pause(id),
             ClientMessage::Unpause => self.end_pause(id),
             ClientMessage::Freeze => match descriptor {

@@ -14,6 +14,7 @@
 //! any more), *Ending* waits for the VMM.
 
 pub(crate) mod agent;
+pub mod attach;
 mod client;
 mod events;
 mod exec;
@@ -41,7 +42,7 @@ use self::{
     agent::Agent,
     client::Client,
     exec::Exec,
-    network::Network,
+    network::Networks,
     outcome::Tail,
     pause::Pause,
     rest::Rest,
@@ -155,7 +156,7 @@ pub struct Doors {
     pub signals: Option<Signals>,
     /// The agent, where it was greeted before there was a container.
     pub agent: Option<Agent>,
-    /// The network that the VM is about to be in.
+    /// The network that the VM is about to be in, the first if there are several.
     pub network: Option<Membership>,
 }
 
@@ -208,7 +209,7 @@ pub struct Keeper {
     pause: Pause,
     /// In [`Stage::Resting`].
     rest: Option<Rest>,
-    network: Network,
+    networks: Networks,
     /// What the agent is told when it is back from a rest.
     held: Vec<HostMessage>,
     deadline: Option<(Instant, Due)>,
@@ -274,7 +275,7 @@ impl Keeper {
             stage: Stage::Booting,
             pause: Pause::No,
             rest: None,
-            network: Network::new(doors.network),
+            networks: Networks::new(doors.network),
             held: Vec::new(),
             deadline: None,
             escalation: None,
@@ -298,7 +299,7 @@ impl Keeper {
             timings: Timings { keeper_ns, ..Timings::default() },
         };
         keeper.enter(Stage::Booting);
-        keeper.connect_network();
+        keeper.connect_network(0);
         if let Some(first) = doors.first {
             let id = keeper.admit(Channel::from(first));
             keeper.tied = id.filter(|_| keeper.task.tied);
@@ -366,7 +367,7 @@ impl Keeper {
         deadline
             .into_iter()
             .chain(escalation)
-            .chain(self.network.deadline())
+            .chain(self.networks.deadline())
             .chain(self.watch.deadline())
             .min()
     }
@@ -376,7 +377,7 @@ impl Keeper {
         self.check_health();
         self.start_exec();
         self.settle_execs();
-        self.look_for_network();
+        self.look_for_networks();
         // Whoever does not read what another process prints does not keep the container from its end.
         let blocked = self.streams.are_blocked();
         match self.deadline {

@@ -1,10 +1,10 @@
 //! How a container's run ended, and what a keeper tells whoever keeps the record.
 
-use hull_protocol::FailureKind;
+use hull_protocol::{FailureKind, Rewrite};
 
-use super::{Health, Task};
+use super::{Health, Task, attach::Wanted};
 use crate::{
-    network::control::Lease,
+    network::{client::Membership, control::Lease, wire::Mac},
     vm::control::{KeeperMessage, Timings},
 };
 
@@ -15,8 +15,26 @@ const MAX_MESSAGE: usize = 4 << 10;
 
 /// Where the keeper writes down what happens, in time.
 pub trait Record {
-    /// The VM is in its network and has this there, which what is to run is to know.
-    fn joined(&mut self, lease: &Lease, task: &mut Task);
+    /// The VM is in these networks and has this there, which what is to run is to know.
+    fn joined(&mut self, leases: &[(String, Lease)], task: &mut Task);
+    /// Brings the VM into the networks behind its first, in which its card has this address.
+    ///
+    /// # Errors
+    /// When there is no such network, or it cannot be started.
+    fn more_networks(&mut self, _mac: Mac) -> Result<Vec<Membership>, String> {
+        Ok(Vec::new())
+    }
+    /// Brings the VM into a network while its process runs.
+    ///
+    /// # Errors
+    /// When there is no such network, or it cannot be started.
+    fn ask_network(&mut self, wanted: &Wanted, mac: Option<Mac>) -> Result<Membership, String>;
+    /// What is different about files in the container that say what it has in its networks.
+    fn rewrites(&self, _before: &[Lease], _after: &[Lease]) -> Vec<Rewrite> {
+        Vec::new()
+    }
+    /// The VM is in these networks from now on, and has this there.
+    fn networks(&mut self, leases: &[(String, Lease)]);
     /// The container's process runs.
     fn started(&mut self);
     /// A signal was passed on to the process.

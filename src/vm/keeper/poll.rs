@@ -35,8 +35,8 @@ pub enum Source {
     Client(ClientId),
     /// New front ends.
     Listener,
-    /// The VM's network.
-    Network,
+    /// A network of the VM's, by its place.
+    Network(u32),
     /// Signals to the keeper.
     Signals,
 }
@@ -105,8 +105,8 @@ impl Keeper {
         if let Some(listener) = &self.listener {
             set.add(Source::Listener, listener.as_fd(), PollFlags::IN);
         }
-        if let Some(network) = self.network.descriptor() {
-            set.add(Source::Network, network, PollFlags::IN);
+        for (place, network) in self.networks.descriptors() {
+            set.add(Source::Network(place), network, PollFlags::IN);
         }
         if let Some(signals) = &self.signals {
             set.add(Source::Signals, signals.as_fd(), PollFlags::IN);

@@ -185,13 +185,13 @@ impl Keeper {
         self.tell_agent(&HostMessage::Hello { version: VERSION, max_frame: MAX_FRAME });
         self.wake_agent();
         // Its network is as it was.
-        self.reopen(None, None);
+        self.reopen(None, Vec::new());
     }
 
     /// The agent was greeted, in the same VM or in one that goes on from a checkpoint: has it connect the process again.
-    pub(super) fn reopen(&mut self, renaming: Option<Renaming>, network: Option<hull_protocol::Network>) {
+    pub(super) fn reopen(&mut self, renaming: Option<Renaming>, networks: Vec<hull_protocol::Network>) {
         let stdio = stdio(PROCESS, &self.streams, self.task.stdin);
-        self.tell_agent(&HostMessage::Reopen { process_id: PROCESS, stdio, renaming, network });
+        self.tell_agent(&HostMessage::Reopen { process_id: PROCESS, stdio, renaming, networks });
     }
 
     /// The streams are connected again, those that are not over.

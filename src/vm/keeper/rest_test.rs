@@ -82,8 +82,7 @@ fn is_called(world: &mut World) {
 /// The guest is back; gives its streams.
 fn returns(world: &mut World) -> [UnixStream; 3] {
     is_called(world);
-    let HostMessage::Reopen { process_id: PROCESS, stdio, renaming: None, network: None } = world.told()
-    else {
+    let HostMessage::Reopen { process_id: PROCESS, stdio, renaming: None, networks: _ } = world.told() else {
         panic!()
     };
     let streams = [stdio.stdin, stdio.stdout, stdio.stderr].map(|port| world.connect(port.unwrap()));

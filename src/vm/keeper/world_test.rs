@@ -19,9 +19,10 @@ use hull_protocol::{
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::{
+    network::{client::Membership, control::Lease, wire::Mac},
     vm::{
         control::{ClientMessage, KeeperMessage, Stream},
-        keeper::{Doors, Keeper, Limits, Origin, Outcome, PROCESS, Record, Task},
+        keeper::{Doors, Keeper, Limits, Origin, Outcome, PROCESS, Record, Task, attach::Wanted},
         launch::{self, Exit, Process as VmmProcess, Vmm},
         log,
     },
@@ -61,8 +62,17 @@ impl VmmProcess for Played {
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Record for Notes {
-    fn joined(&mut self, lease: &crate::network::control::Lease, _task: &mut Task) {
-        self.0.lock().unwrap().push(format!("joined {}", lease.address));
+    fn joined(&mut self, leases: &[(String, Lease)], _task: &mut Task) {
+        self.networks(leases);
+    }
+
+    fn ask_network(&mut self, wanted: &Wanted, _mac: Option<Mac>) -> Result<Membership, String> {
+        Err(format!("nobody knows network {}", wanted.network))
+    }
+
+    fn networks(&mut self, leases: &[(String, Lease)]) {
+        let addresses: Vec<_> = leases.iter().map(|(_, lease)| lease.address.to_string()).collect();
+        self.0.lock().unwrap().push(format!("joined {}", addresses.join(" ")));
     }
 
     fn started(&mut self) {
