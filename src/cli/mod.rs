@@ -11,6 +11,7 @@ mod format;
 pub mod image;
 mod info;
 mod internal;
+mod label;
 mod network;
 mod network_attach;
 mod output;

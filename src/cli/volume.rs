@@ -10,6 +10,7 @@ use super::{
     each::each,
     format::{self, Listing, Row},
     image::size,
+    label::Label,
     terminal,
 };
 use crate::container::{
@@ -207,17 +208,12 @@ fn means(volume: &Volume, filter: &str, used: bool) -> anyhow::Result<bool> {
     Ok(match key {
         "name" => volume.name.contains(value),
         "driver" => volume.driver == value,
-        "label" => {
-            let (name, wanted) =
-                value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value)));
-            volume.labels.get(name).is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
-        }
         "dangling" => match value {
             "true" | "1" => !used,
             "false" | "0" => used,
             _ => return Err(unknown()),
         },
-        _ => return Err(unknown()),
+        _ => Label::parse(key, value).ok_or_else(unknown)?.means(|name| volume.labels.get(name)),
     })
 }
 

@@ -1,12 +1,12 @@
 //! `hull container prune`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 
 use super::time::parse_time;
 use crate::{
-    cli::{image::size, terminal},
+    cli::{image::size, label::Label, terminal},
     container::{
         Description, action,
         state::{State, Status, Store},
@@ -31,14 +31,7 @@ pub enum Filter {
     /// Created before this.
     Until(jiff::Timestamp),
     /// With this label, or without it.
-    Label {
-        /// Its name.
-        name: String,
-        /// Its value, if that matters.
-        value: Option<String>,
-        /// They are to have it.
-        wanted: bool,
-    },
+    Label(Label),
 }
 
 /// Reads a filter.
@@ -50,15 +43,9 @@ pub fn parse_filter(text: &str) -> Result<Filter, String> {
         format!("invalid filter '{text}'; there are until=TIME, label=NAME[=VALUE] and label!=NAME[=VALUE]")
     };
     let (key, value) = text.split_once('=').ok_or_else(unknown)?;
-    let label = |wanted| {
-        let (name, value) = value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value)));
-        Filter::Label { name: name.to_owned(), value: value.map(str::to_owned), wanted }
-    };
     match key {
         "until" => parse_time(value).map(Filter::Until),
-        "label" => Ok(label(true)),
-        "label!" => Ok(label(false)),
-        _ => Err(unknown()),
+        _ => Label::parse(key, value).map(Filter::Label).ok_or_else(unknown),
     }
 }
 
@@ -68,15 +55,9 @@ impl Filter {
             Self::Until(time) => {
                 description.created.parse::<jiff::Timestamp>().is_ok_and(|created| created < *time)
             }
-            Self::Label { name, value, wanted } => {
-                has(&description.config.labels, name, value.as_deref()) == *wanted
-            }
+            Self::Label(label) => label.means(|name| description.config.labels.get(name)),
         }
     }
-}
-
-fn has(labels: &BTreeMap<String, String>, name: &str, value: Option<&str>) -> bool {
-    labels.get(name).is_some_and(|found| value.is_none_or(|value| value == found))
 }
 
 impl Prune {
@@ -131,13 +112,9 @@ mod tests {
 
     #[test]
     fn filters_are_those_of_docker() {
-        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        assert!(has(&labels, "a", None) && has(&labels, "a", Some("1")) && !has(&labels, "a", Some("2")));
-        assert!(matches!(
-            parse_filter("label!=a=1"),
-            Ok(Filter::Label { wanted: false, value: Some(_), .. })
-        ));
-        assert!(matches!(parse_filter("label=a"), Ok(Filter::Label { wanted: true, value: None, .. })));
+        for label in ["label!=a=1", "label=a"] {
+            assert!(matches!(parse_filter(label), Ok(Filter::Label(_))), "{label}");
+        }
         assert!(matches!(parse_filter("until=24h"), Ok(Filter::Until(_))));
         for wrong in ["until", "until=x", "status=exited", ""] {
             assert!(parse_filter(wrong).is_err(), "{wrong}");

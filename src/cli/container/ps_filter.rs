@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use regex_lite::Regex;
 
 use crate::{
+    cli::label::Label,
     container::{
         Description,
         mount::MountKind,
@@ -39,6 +40,7 @@ enum Key {
 #[derive(Debug, Clone)]
 enum Value {
     Text(String),
+    Label(Label),
     Name(Regex),
     Code(u8),
     /// Created then.
@@ -136,7 +138,10 @@ fn read(key: Key, value: &str, store: &Store) -> anyhow::Result<Value> {
         Key::Name => {
             Value::Name(Regex::new(value).with_context(|| format!("invalid filter 'name={value}'"))?)
         }
-        Key::Id | Key::Label | Key::Volume | Key::Network => Value::Text(value.to_owned()),
+        Key::Label => Value::Label(
+            Label::parse("label", value).with_context(|| format!("invalid filter 'label={value}'"))?,
+        ),
+        Key::Id | Key::Volume | Key::Network => Value::Text(value.to_owned()),
     })
 }
 
@@ -144,12 +149,7 @@ fn has(key: Key, value: &Value, description: &Description, state: &State) -> boo
     match (key, value) {
         (Key::Id, Value::Text(text)) => description.id.as_str().starts_with(text.as_str()),
         (Key::Name, Value::Name(wanted)) => is_named(description.name.as_str(), wanted),
-        (Key::Label, Value::Text(text)) => {
-            let (name, wanted) =
-                text.split_once('=').map_or((&**text, None), |(name, value)| (name, Some(value)));
-            let found = description.config.labels.get(name);
-            found.is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
-        }
+        (Key::Label, Value::Label(label)) => label.means(|name| description.config.labels.get(name)),
         (Key::Exited, Value::Code(code)) => state.status == Status::Exited && state.exit_code == *code,
         (Key::Status, Value::Text(text)) => state.status.name() == text,
         (Key::Health, Value::Text(text)) => {

@@ -1,10 +1,8 @@
 //! Filters of images, as `images` and `prune` have them.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail};
 
-use crate::cli::container::parse_time;
+use crate::cli::{container::parse_time, label::Label};
 use crate::image::{Image, Reference, Store};
 
 /// Which images are meant.
@@ -13,14 +11,7 @@ pub enum Filter {
     /// Those without a tag, or those with one.
     Dangling(bool),
     /// Those with this label, or those without it.
-    Label {
-        /// Its name.
-        name: String,
-        /// Its value, if that matters.
-        value: Option<String>,
-        /// They are to have it.
-        wanted: bool,
-    },
+    Label(Label),
     /// Those of which a name matches.
     Reference(String),
     /// Those that were made before this.
@@ -40,19 +31,15 @@ impl Filter {
             let image = store.find(name)?.with_context(|| format!("No such image: {name}"))?;
             created(&image).with_context(|| format!("nobody knows when {name} was made"))
         };
-        let label = |wanted| {
-            let (name, value) =
-                value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value.to_owned())));
-            Self::Label { name: name.to_owned(), value, wanted }
-        };
+        if let Some(label) = Label::parse(key, value) {
+            return Ok(Self::Label(label));
+        }
         Ok(match key {
             "dangling" => match value {
                 "true" | "1" => Self::Dangling(true),
                 "false" | "0" => Self::Dangling(false),
                 _ => bail!("invalid filter '{text}': write dangling=true or dangling=false"),
             },
-            "label" => label(true),
-            "label!" => label(false),
             "reference" => Self::Reference(value.to_owned()),
             "before" => Self::Before(created(value)?),
             "since" => Self::Since(created(value)?),
@@ -65,12 +52,9 @@ impl Filter {
     pub fn means(&self, image: &Image) -> bool {
         match self {
             Self::Dangling(dangling) => image.tags.is_empty() == *dangling,
-            Self::Label { name, value, wanted } => {
-                let none = std::collections::HashMap::new();
+            Self::Label(label) => {
                 let labels = image.config.config().as_ref().and_then(|config| config.labels().as_ref());
-                let labels: BTreeMap<_, _> = labels.unwrap_or(&none).iter().collect();
-                let found = labels.get(name);
-                found.is_some_and(|found| value.as_ref().is_none_or(|value| value == *found)) == *wanted
+                label.means(|name| labels.and_then(|labels| labels.get(name)))
             }
             Self::Reference(pattern) => {
                 image.tags.iter().chain(&image.digests).any(|name| matches(pattern, name))
