@@ -6,6 +6,8 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod busy;
+pub mod damage;
 pub mod fault_handler;
 pub mod printed;
 pub mod pty;
