@@ -86,6 +86,24 @@ fn await_over(store: &Store, folder: &Folder, channel: &Channel) -> Result<Optio
     Ok(told)
 }
 
+/// Asks for the end, and waits for it. A keeper whose container has just ended, and is to be started again, may not have heard: it is
+/// asked again.
+fn end(store: &Store, folder: &Folder, message: &ClientMessage) -> Result<()> {
+    eventually(|| {
+        let Some(channel) = connect(store, folder)? else { return Ok(Some(())) };
+        // A failed send is a keeper that has just ended.
+        let _ = channel.send(message, None);
+        let told = await_end(&channel)?.is_some();
+        let over = match store.find(folder.id.as_str()).and_then(|folder| folder.state()) {
+            Ok(State { status: Status::Restarting, .. }) => false,
+            Ok(state) => told || !state.status.needs_keeper(),
+            // It was to be removed at its end.
+            Err(_) => true,
+        };
+        Ok(over.then_some(()))
+    })
+}
+
 /// Waits until the container has ended and gives its exit code; of one that does not run, at once.
 ///
 /// # Errors
@@ -109,12 +127,7 @@ pub fn wait(store: &Store, name: &str) -> Result<u8> {
 /// When there is no such container.
 pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
     let folder = store.find(name)?;
-    if let Some(channel) = connect(store, &folder)? {
-        // A failed send is a keeper that has just ended.
-        let _ = channel.send(&ClientMessage::Stop { signal, timeout }, None);
-        await_over(store, &folder, &channel)?;
-    }
-    Ok(())
+    end(store, &folder, &ClientMessage::Stop { signal, timeout })
 }
 
 /// Sends the container's process a signal. After SIGKILL it has ended.
@@ -129,11 +142,11 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
         }
         other => other,
     })?;
-    channel.send(&ClientMessage::Signal { signal }, None).map_err(keeper_failed)?;
+    let message = ClientMessage::Signal { signal };
     if signal == signal::KILL {
-        await_over(store, &folder, &channel)?;
+        return end(store, &folder, &message);
     }
-    Ok(())
+    channel.send(&message, None).map_err(keeper_failed)
 }
 
 /// Has the container's VM stand still, or go on.
@@ -175,10 +188,7 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
                  force remove"
             )));
         }
-        if let Some(channel) = connect(store, &folder)? {
-            let _ = channel.send(&ClientMessage::Signal { signal: signal::KILL }, None);
-            await_over(store, &folder, &channel)?;
-        }
+        end(store, &folder, &ClientMessage::Signal { signal: signal::KILL })?;
     }
     match lock_idle(store, &folder) {
         Ok(_lock) => match folder.description()? {
