@@ -135,7 +135,9 @@ impl Newborn {
 /// Sends descriptors. A VMM that is over already says why as any other does: that is not for here.
 fn deliver(control: &Channel, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     match delivery::send(control, descriptors) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind()) => {
+            Ok(())
+        }
         sent => sent,
     }
 }

@@ -40,3 +40,19 @@ fn what_is_no_delivery_is_an_error() {
     assert_eq!(receive(&far).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     assert!(receive(tempfile::tempfile().unwrap()).is_err(), "not a socket");
 }
+
+#[test]
+fn what_does_not_fit_is_not_lost_in_silence() {
+    let (near, far) = Channel::pair().unwrap();
+    let file = tempfile::tempfile().unwrap();
+    // Two are announced, and one comes.
+    for left in [2u32, 0] {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let body = left.to_le_bytes();
+        sendmsg(&near, &[io::IoSlice::new(&body)], &mut ancillary, SendFlags::empty()).unwrap();
+    }
+    assert_eq!(receive(&far).unwrap_err().kind(), io::ErrorKind::InvalidData);
+}
