@@ -108,7 +108,7 @@ fn containers_of_one_vm_do_not_reach_each_other() {
     within(&home, "one", "touch /dev/shm/a /tmp/a /a && ! hostname changed");
     assert_eq!(within(&home, "two", "ls /dev/shm /tmp / | grep -c '^a$'; hostname | wc -c").trim(), "0\n13");
     // Networks: what one listens on at its loopback is not the other's, nor is its card.
-    home.ok(&["exec", "-d", "one", "nc", "-l", "-p", "99", "-s", "127.0.0.1"]);
+    home.ok(&["exec", "-d", "one", "httpd", "-f", "-p", "127.0.0.1:99", "-h", "/"]);
     eventually("a listener", || within(&home, "one", "netstat -ltn").contains(":99 "));
     assert!(!within(&home, "two", "netstat -ltn").contains(":99 "));
     let cards = ["one", "two"].map(|name| within(&home, name, "cat /sys/class/net/eth0/address"));
