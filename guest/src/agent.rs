@@ -2,11 +2,12 @@
 
 mod connect;
 mod rest;
+mod shared;
 
 use std::time::Duration;
 
 use hull_protocol::{
-    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Limits, Process, ProcessId,
+    AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Image, Limits, Process, ProcessId,
     Stdio as Ports, Tool,
 };
 use rustix::{
@@ -67,6 +68,9 @@ const SHUTDOWN_NS: u64 = 5_000_000_000;
 /// How long the host may take to end the VM after a shutdown, before the guest resets itself.
 const AWAIT_END: Duration = Duration::from_secs(5);
 
+/// How long after a start what comes next is prepared, if there is anything: first it is the turn of what was started.
+const LATER_NS: u64 = 200_000_000;
+
 /// Events taken at once.
 const EVENTS: usize = 16;
 
@@ -96,6 +100,8 @@ pub struct Agent {
     /// here has a use for it, and a namespace takes as long to make as half of everything else. What is left in it is not
     /// for another container.
     network_given: bool,
+    /// Several containers share the guest.
+    is_shared: bool,
     containers: Vec<Container>,
     tasks: Vec<Option<Task>>,
     views: Views,
@@ -107,6 +113,10 @@ pub struct Agent {
     stopping: Option<u64>,
     /// What is yet to be done for the first container while nobody asks for one.
     preparations: &'static [Preparation],
+    /// When to begin with that.
+    prepare_at: u64,
+    /// What the next container will be made of, as far as can be foreseen.
+    next_image: Option<Image>,
     /// This guest may be a copy, and has nothing of its own yet.
     asleep: bool,
 }
@@ -120,6 +130,9 @@ enum Preparation {
     DataDisk,
     /// The card, as it will most likely be.
     Network,
+    /// The next container's own card, and its root.
+    Card,
+    Root,
 }
 
 fn watch(epoll: &OwnedFd, control: &Control) -> rustix::io::Result<()> {
@@ -143,6 +156,7 @@ impl Agent {
             parked: None,
             spare: None,
             network_given: false,
+            is_shared: false,
             containers: Vec::new(),
             tasks: Vec::new(),
             views: Views::default(),
@@ -151,6 +165,8 @@ impl Agent {
             oom_kills: 0,
             stopping: None,
             preparations: &[Preparation::Namespaces, Preparation::Network, Preparation::DataDisk],
+            prepare_at: 0,
+            next_image: None,
             asleep: false,
         }
     }
@@ -161,13 +177,12 @@ impl Agent {
         self.oom_kills = self.guest_oom_kills();
         let mut events = Vec::with_capacity(EVENTS);
         loop {
-            let timeout =
-                if self.preparations.is_empty() { self.timeout() } else { Some(Timespec::default()) };
+            let timeout = self.timeout();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => self.control.fatal(&format!("cannot wait for events: {error}")),
             }
-            if events.is_empty() {
+            if events.is_empty() && self.may_prepare() && sys::monotonic() >= self.prepare_at {
                 self.prepare();
             }
             for event in events.drain(..) {
@@ -189,6 +204,11 @@ impl Agent {
         }
     }
 
+    /// Whether there is something to prepare, and nothing that somebody waits for.
+    fn may_prepare(&self) -> bool {
+        !self.preparations.is_empty() && !self.tasks.iter().flatten().any(|task| task.news().is_some())
+    }
+
     /// Does the next thing that a container will need. If it fails, so will the request that needs it, and say why.
     fn prepare(&mut self) {
         let Some((preparation, rest)) = self.preparations.split_first() else { return };
@@ -206,14 +226,20 @@ impl Agent {
             }
             Preparation::Namespaces => {}
             Preparation::Network => self.card.prepare(),
+            Preparation::Card => self.prepare_card(),
+            Preparation::Root => self.prepare_root(),
         }
     }
 
     /// Until when to wait for events.
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
-        let deadline = tasks.chain(self.stopping).chain(self.memory.deadline()).min()?;
+        let preparation = self.may_prepare().then_some(self.prepare_at);
+        let deadline = tasks.chain(self.stopping).chain(self.memory.deadline()).chain(preparation).min()?;
         let wait = deadline.saturating_sub(sys::monotonic());
+        if wait == 0 {
+            return Some(Timespec::default());
+        }
         // Rounded up: epoll counts in milliseconds, and too early would be at once again.
         let wait = wait + 1_000_000;
         Some(Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 })
@@ -257,6 +283,10 @@ impl Agent {
             HostMessage::Limit { process_id, limits } => {
                 let error = self.limit(process_id, &limits).err().map(|failure| failure.message);
                 return self.control.send(&AgentMessage::Limited { error });
+            }
+            HostMessage::Freeze { process_id, frozen } => return self.freeze(process_id, frozen),
+            HostMessage::Forget { process_id, container } => {
+                (process_id, self.forget_container(process_id, &container))
             }
             HostMessage::Rest { image } => return self.rest(image.as_ref()),
             HostMessage::Wake { seed, realtime_ns } => {
@@ -326,8 +356,16 @@ impl Agent {
             // It has copies of the mounts there were when it was made, and would keep unused layers from making way.
             self.parked = None;
         }
-        let parked = self.parked_for(Skeleton::from(request))?;
-        if !request.networks.is_empty() {
+        if request.shared {
+            self.share(request.limits.guest_memory)?;
+        }
+        let skeleton = self.skeleton(request)?;
+        let mut parked = self.parked_for(skeleton)?;
+        let mut card = None;
+        if request.shared {
+            self.give_devices(&parked, request)?;
+            card = self.own_card(&mut parked, request)?;
+        } else if !request.networks.is_empty() {
             self.card.join(&request.networks)?;
         }
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
@@ -341,12 +379,14 @@ impl Agent {
             }
         };
         let populated = populate::populate(&request.mounts, root.mount.as_fd());
+        let next = self.is_shared.then(|| shared::image(request, &process));
         let started = populated
             .and_then(|()| self.start_container(id, request, process, ports, parked, root.mount.as_fd()));
         match started {
             Ok((task, cgroup, user_namespace)) => {
-                self.containers.push(Container::new(request, id, root, cgroup, user_namespace));
+                self.containers.push(Container::new(request, id, root, cgroup, user_namespace, card));
                 self.admit(task);
+                self.foresee(next);
                 Ok(())
             }
             Err(failure) => {
@@ -358,6 +398,9 @@ impl Agent {
 
     /// Has the guest grow with what this container needs, up to `most` bytes.
     fn let_grow(&mut self, parked: &Parked, most: Option<u64>) -> Result<(), Failure> {
+        if self.is_shared {
+            return Ok(());
+        }
         if let Some((most, group)) = most.zip(parked.cgroup()) {
             self.cgroups.switch_on("memory")?;
             self.memory.allow(most);
@@ -401,11 +444,14 @@ impl Agent {
     }
 
     fn park(&mut self, mut skeleton: Skeleton) -> Result<Parked, Failure> {
-        if self.network_given {
+        if (self.network_given || self.is_shared) && skeleton.has_guest_network() {
             skeleton.separate_network();
         }
         self.network_given |= skeleton.has_guest_network();
-        Parked::make(skeleton, &mut self.cgroups, &mut self.views)
+        match skeleton.network_of() {
+            Some(pidfd) => self.park_in_network(pidfd, skeleton),
+            None => Parked::make(skeleton, &mut self.cgroups, &mut self.views),
+        }
     }
 
     fn execute(
@@ -497,6 +543,7 @@ impl Agent {
             EXIT | NEWS => {
                 let mut watched = Ok(());
                 if task.follow_start() {
+                    self.prepare_at = sys::monotonic() + LATER_NS;
                     self.control.send(&task.started_message());
                     watched = task.stdio.watch(&self.epoll, |stream| token(slot, stream as u64));
                 }
@@ -572,7 +619,9 @@ impl Agent {
             return;
         }
         if let Some(place) = self.containers.iter().position(|container| container.id == id) {
-            self.memory.forget();
+            if !self.is_shared {
+                self.memory.forget();
+            }
             self.containers.swap_remove(place).release(&mut self.layers);
         }
     }

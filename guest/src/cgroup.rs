@@ -13,6 +13,9 @@ use crate::failure::Failure;
 /// Where the tree is mounted in the guest.
 const TREE: &str = "/cgroup";
 
+/// Name of the cgroup that those of all containers are in, where several share the guest.
+const COMMON: &str = "containers";
+
 /// The tree of cgroups.
 #[derive(Debug, Default)]
 pub struct Cgroups {
@@ -21,6 +24,8 @@ pub struct Cgroups {
     next: u32,
     /// Controllers that are switched on for containers. Each costs time when a cgroup is made, so none is before it is needed.
     controllers: Vec<&'static str>,
+    /// The one that those of all containers are in, where several share the guest.
+    common: Option<Cgroup>,
 }
 
 /// A container's cgroup. Removed by [`Cgroup::remove`] when its processes are gone.
@@ -36,14 +41,11 @@ impl Cgroups {
     /// # Errors
     /// When the kernel refuses.
     pub fn create(&mut self) -> Result<Cgroup, Failure> {
-        if !self.mounted {
-            mount::mount(c"cgroup2", TREE, c"cgroup2", MountFlags::empty(), c"")
-                .map_err(|error| Failure::internal("cannot mount the cgroup tree", error))?;
-            self.mounted = true;
-        }
+        self.mount()?;
+        let parent = self.common.as_ref().map_or(TREE, Cgroup::name).to_owned();
         loop {
             self.next += 1;
-            let name = format!("{TREE}/{}", self.next);
+            let name = format!("{parent}/{}", self.next);
             match make(&name) {
                 // One that could not be removed.
                 Err(Errno::EXIST) => {}
@@ -53,6 +55,36 @@ impl Cgroups {
                 Ok(cgroup) => return Ok(cgroup),
             }
         }
+    }
+
+    fn mount(&mut self) -> Result<(), Failure> {
+        if !self.mounted {
+            mount::mount(c"cgroup2", TREE, c"cgroup2", MountFlags::empty(), c"")
+                .map_err(|error| Failure::internal("cannot mount the cgroup tree", error))?;
+            self.mounted = true;
+        }
+        Ok(())
+    }
+
+    /// The cgroup that those of all containers are in from now on: what is true for all of them is said there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn common(&mut self) -> Result<&Cgroup, Failure> {
+        self.mount()?;
+        let common = match self.common.take() {
+            Some(common) => common,
+            None => {
+                let name = format!("{TREE}/{COMMON}");
+                let fail = |error| Failure::internal(format_args!("cannot make the cgroup {name}"), error);
+                let common = make(&name).map_err(fail)?;
+                for controller in &self.controllers {
+                    switch_on(common.name(), controller)?;
+                }
+                common
+            }
+        };
+        Ok(self.common.insert(common))
     }
 
     /// The cgroup above all, of the guest's own processes.
@@ -71,10 +103,10 @@ impl Cgroups {
     /// When the kernel refuses.
     pub fn switch_on(&mut self, controller: &'static str) -> Result<(), Failure> {
         if !self.controllers.contains(&controller) {
-            let path = format!("{TREE}/cgroup.subtree_control");
-            write(CWD, &path, &format!("+{controller}")).map_err(|error| {
-                Failure::internal(format_args!("cannot switch the cgroup controller {controller} on"), error)
-            })?;
+            switch_on(TREE, controller)?;
+            if let Some(common) = &self.common {
+                switch_on(common.name(), controller)?;
+            }
             self.controllers.push(controller);
         }
         Ok(())
@@ -135,6 +167,14 @@ impl Cgroup {
         self.directory.as_fd()
     }
 
+    /// Has its processes stand still, or go on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        write(self.directory.as_fd(), "cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
     /// How many of its processes the kernel killed for want of memory. Always 0 without a memory limit.
     pub fn oom_kills(&self) -> u64 {
         read(self.directory.as_fd(), "memory.events").map_or(0, |text| counter(&text, "oom_kill"))
@@ -151,6 +191,13 @@ impl Cgroup {
 pub fn counter(text: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Switches a controller on for the cgroups in this one.
+fn switch_on(group: &str, controller: &str) -> Result<(), Failure> {
+    write(CWD, &format!("{group}/cgroup.subtree_control"), &format!("+{controller}")).map_err(|error| {
+        Failure::internal(format_args!("cannot switch the cgroup controller {controller} on"), error)
+    })
 }
 
 fn make(name: &str) -> io::Result<Cgroup> {

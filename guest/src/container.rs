@@ -15,7 +15,9 @@ use crate::{
     failure::{Failure, text},
     inside,
     layers::Layers,
-    mounts, process,
+    mounts,
+    network::Card,
+    process,
     rootfs::{self, Root},
     skeleton::{self, FILES, NAMESPACES, Skeleton},
     step::{Step, Target},
@@ -36,6 +38,8 @@ pub struct Container {
     root: Root,
     cgroup: Cgroup,
     user_namespace: Option<UserNamespace>,
+    /// Its network card, where it has one of its own.
+    card: Option<Card>,
 }
 
 /// Refuses ids that are not the hexadecimal digits they should be: they become names of directories.
@@ -57,10 +61,11 @@ impl Container {
         root: Root,
         cgroup: Cgroup,
         user_namespace: Option<UserNamespace>,
+        card: Option<Card>,
     ) -> Self {
         let has_memory_limit = request.limits.memory.is_some();
         let (id, read_only) = (request.id.clone(), request.read_only);
-        Self { id, init, has_memory_limit, read_only, root, cgroup, user_namespace }
+        Self { id, init, has_memory_limit, read_only, root, cgroup, user_namespace, card }
     }
 
     /// Its user namespace, if it has one of its own.
@@ -88,6 +93,9 @@ impl Container {
 
     /// Gives back what it held, when its last process is gone.
     pub fn release(self, layers: &mut Layers) {
+        if let Some(card) = self.card {
+            card.remove();
+        }
         self.cgroup.remove();
         self.root.release(layers);
     }

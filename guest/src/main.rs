@@ -25,6 +25,7 @@ mod cgroup;
 mod child;
 mod container;
 mod control;
+mod devices;
 mod failure;
 mod host;
 mod init;

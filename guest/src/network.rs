@@ -3,27 +3,37 @@
 //! A guest is made ready for the network that its container is most likely to be in ([`Network::FIRST`]) before one is asked for, so that
 //! most containers have nothing to do here.
 
-use std::net::Ipv4Addr;
+use std::{ffi::CStr, net::Ipv4Addr};
 
 use hull_protocol::Network;
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsRawFd, BorrowedFd, OwnedFd},
     io::{self, Errno},
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice::name_to_index, recv, send,
         socket_with,
     },
+    process::{PidfdFlags, getpid, pidfd_open},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, sys};
 
-const CARD: &str = "eth0";
+const CARD: &CStr = c"eth0";
+const CARD_NAME: &str = "eth0";
+
+/// Name of a new card while the kernel looks for it in the namespace that it comes from.
+const BRANCH: &CStr = c"branch";
+
+/// Ethernet address of a card that is no container's own: none has it, so that none is taken for the card.
+const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 /// The card, as far as it is configured.
 #[derive(Debug, Default)]
 pub struct Card {
     socket: Option<(OwnedFd, u32)>,
     networks: Vec<Network>,
+    /// It only carries those of containers.
+    bare: bool,
 }
 
 impl Card {
@@ -52,7 +62,7 @@ impl Card {
 
     fn try_move(&mut self, pid: u32, inside: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
         let there = inside()?;
-        if name_to_index(&there, CARD).is_err() {
+        if name_to_index(&there, CARD_NAME).is_err() {
             let (here, index) = self.open()?;
             let mut request = Request::default();
             request.link_to(index, pid);
@@ -60,7 +70,7 @@ impl Card {
             // It has left everything behind.
             self.networks.clear();
         }
-        let index = name_to_index(&there, CARD)?;
+        let index = name_to_index(&there, CARD_NAME)?;
         self.socket = Some((there, index));
         Ok(())
     }
@@ -68,11 +78,7 @@ impl Card {
     fn open(&mut self) -> io::Result<(OwnedFd, u32)> {
         match self.socket.take() {
             Some(open) => Ok(open),
-            None => {
-                let socket = socket()?;
-                let index = name_to_index(&socket, CARD)?;
-                Ok((socket, index))
-            }
+            None => netlink(CARD),
         }
     }
 
@@ -109,6 +115,57 @@ impl Card {
 /// A socket that speaks to the kernel about cards of the network namespace that the agent is in.
 pub fn socket() -> io::Result<OwnedFd> {
     socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+}
+
+impl Card {
+    /// A card for the container whose first process is this one, in a network namespace of its own. Its frames go through this one, with an
+    /// Ethernet address of its own, and none to or from another container (macvlan in VEPA mode): who speaks to whom is decided
+    /// where those of all VMs come together.
+    ///
+    /// # Errors
+    /// When there is no card, or the kernel refuses.
+    pub fn branch(&mut self, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let fail = |error| Failure::internal("cannot give the container a network card", error);
+        let (socket, index) = self.open().map_err(fail)?;
+        let mut request = Request::default();
+        if !self.bare {
+            for old in std::mem::take(&mut self.networks) {
+                request.address(Request::REMOVE, index, &old);
+            }
+            request.link(index, NOBODY);
+        }
+        request.branch(index, pid);
+        let told = tell(&socket, &request.bytes);
+        self.socket = Some((socket, index));
+        told.map_err(fail)?;
+        self.bare = true;
+        // A socket stays in the namespace that it was made in.
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(fail)?;
+        sys::enter_namespaces(pidfd.as_raw_fd(), libc::CLONE_NEWNET).map_err(fail)?;
+        let inside = netlink(BRANCH);
+        sys::enter_namespaces(own.as_raw_fd(), libc::CLONE_NEWNET).map_err(fail)?;
+        let (socket, index) = inside.map_err(fail)?;
+        let mut request = Request::default();
+        request.rename(index);
+        tell(&socket, &request.bytes).map_err(fail)?;
+        Ok(Self { socket: Some((socket, index)), ..Self::default() })
+    }
+
+    /// Takes the card away, so that another can have its address at once: its namespace may be there for long.
+    pub fn remove(self) {
+        if let Some((socket, index)) = self.socket {
+            let mut request = Request::default();
+            request.remove(index);
+            let _ = tell(&socket, &request.bytes);
+        }
+    }
+}
+
+/// A socket for requests, and the number that the card of this name has where it was made.
+fn netlink(card: &CStr) -> io::Result<(OwnedFd, u32)> {
+    let socket = socket()?;
+    let index = name_to_index(&socket, card.to_str().unwrap_or_default())?;
+    Ok((socket, index))
 }
 
 /// Sends requests, and finds out whether one was refused: the kernel has answered by the time they are sent.
@@ -154,8 +211,6 @@ impl Request {
 
     /// The card is up, has this address, and makes up none for IPv6.
     fn link(&mut self, index: u32, mac: [u8; 6]) {
-        const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
-        const NONE: u8 = 1;
         self.add(libc::RTM_NEWLINK, 0, |bytes| {
             let up = (libc::IFF_UP as u32).to_ne_bytes();
             bytes.extend([0; 4]);
@@ -163,11 +218,46 @@ impl Request {
             bytes.extend(up);
             bytes.extend(up);
             attribute(bytes, libc::IFLA_ADDRESS, &mac);
+            make_up_none(bytes);
+        });
+    }
+
+    /// A card on top of that one, in the network namespace of a process.
+    fn branch(&mut self, index: u32, pid: u32) {
+        const IFLA_MACVLAN_MODE: u16 = 1;
+        const VEPA: u32 = 2;
+        let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        self.add(libc::RTM_NEWLINK, create, |bytes| {
+            bytes.extend([0; 16]);
+            attribute(bytes, libc::IFLA_LINK, &index.to_ne_bytes());
+            attribute(bytes, libc::IFLA_IFNAME, BRANCH.to_bytes_with_nul());
+            attribute(bytes, libc::IFLA_NET_NS_PID, &pid.to_ne_bytes());
             let mut mode = Vec::new();
-            attribute(&mut mode, IFLA_INET6_ADDR_GEN_MODE, &[NONE]);
-            let mut family = Vec::new();
-            attribute(&mut family, libc::AF_INET6 as u16, &mode);
-            attribute(bytes, libc::IFLA_AF_SPEC, &family);
+            attribute(&mut mode, IFLA_MACVLAN_MODE, &VEPA.to_ne_bytes());
+            let mut about = Vec::new();
+            attribute(&mut about, libc::IFLA_INFO_KIND, b"macvlan\0");
+            attribute(&mut about, libc::IFLA_INFO_DATA, &mode);
+            attribute(bytes, libc::IFLA_LINKINFO, &about);
+        });
+    }
+
+    /// There is no such card any more.
+    fn remove(&mut self, index: u32) {
+        self.add(libc::RTM_DELLINK, 0, |bytes| {
+            bytes.extend([0; 4]);
+            bytes.extend(index.to_ne_bytes());
+            bytes.extend([0; 8]);
+        });
+    }
+
+    /// The card gets the name that all have.
+    fn rename(&mut self, index: u32) {
+        self.add(libc::RTM_NEWLINK, 0, |bytes| {
+            bytes.extend([0; 4]);
+            bytes.extend(index.to_ne_bytes());
+            bytes.extend([0; 8]);
+            attribute(bytes, libc::IFLA_IFNAME, CARD.to_bytes_with_nul());
+            make_up_none(bytes);
         });
     }
 
@@ -220,6 +310,17 @@ impl Request {
             attribute(bytes, libc::RTA_OIF, &index.to_ne_bytes());
         });
     }
+}
+
+/// Adds that no IPv6 address is to be made up.
+fn make_up_none(bytes: &mut Vec<u8>) {
+    const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+    const NONE: u8 = 1;
+    let mut mode = Vec::new();
+    attribute(&mut mode, IFLA_INET6_ADDR_GEN_MODE, &[NONE]);
+    let mut family = Vec::new();
+    attribute(&mut family, libc::AF_INET6 as u16, &mode);
+    attribute(bytes, libc::IFLA_AF_SPEC, &family);
 }
 
 /// Adds an attribute.

@@ -12,6 +12,7 @@ use crate::{
     cgroup::{Cgroup, Cgroups},
     child::{Child, Files, Progress},
     failure::{Failure, Reason},
+    network::Card,
     skeleton::Skeleton,
     step::Step,
     sys,
@@ -24,6 +25,8 @@ pub struct Parked {
     skeleton: Skeleton,
     parts: Option<Parts>,
     user_namespace: Option<UserNamespace>,
+    /// Its network card, where it has one of its own.
+    card: Option<Card>,
     /// What it has yet to do before what it is told: a child in a user namespace can do nothing before it has ids.
     pending: Vec<Step>,
 }
@@ -63,7 +66,7 @@ impl Parked {
         };
         let pid = child.pid();
         let parts = Some(Parts { child, pidfd, cgroup });
-        let mut parked = Self { skeleton, parts, user_namespace: None, pending };
+        let mut parked = Self { skeleton, parts, user_namespace: None, card: None, pending };
         if parked.skeleton.has_user_namespace()
             && let Some(parts) = &parked.parts
         {
@@ -106,6 +109,26 @@ impl Parked {
             })?;
         }
         Ok(())
+    }
+
+    /// Gives it a network card on top of this one, if it has none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn branch(&mut self, card: &mut Card) -> Result<(), Failure> {
+        if self.card.is_none() {
+            // Its namespaces it makes itself.
+            self.settle();
+            if let Some(parts) = &self.parts {
+                self.card = Some(card.branch(parts.child.pid(), parts.pidfd.as_fd())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its network card, from here on to be seen to by whoever takes it.
+    pub fn take_card(&mut self) -> Option<Card> {
+        self.card.take()
     }
 
     /// Its cgroup.

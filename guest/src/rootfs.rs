@@ -105,7 +105,9 @@ impl Root {
             data.mount()?;
             let base = directory(&container.id);
             // Fails once it is used, and where a container is started again.
-            if fs::renameat(CWD, SPARE, CWD, &*base).is_err() && !take_only_one(&base) {
+            let moved = fs::renameat(CWD, SPARE, CWD, &*base).is_ok();
+            // Where several share the disk the only one may be another's.
+            if !moved && (container.shared || !take_only_one(&base)) {
                 make_directory(&base)?;
             }
             overlay(used, &base, user_namespace)
@@ -169,8 +171,8 @@ pub fn upper(id: &str) -> String {
     format!("{}/upper", directory(id))
 }
 
-/// Where the writable layer of the container with this id is.
-fn directory(id: &str) -> String {
+/// The directory with the writable layer of the container with this id.
+pub fn directory(id: &str) -> String {
     format!("{DATA}/{id}")
 }
 

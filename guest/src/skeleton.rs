@@ -10,6 +10,7 @@ use std::{
 
 use hull_protocol::{Container, defaults};
 use rustix::{
+    fd::RawFd,
     fs::{self, CWD, Dir, FileType, Gid, Mode, OFlags, Uid},
     mount::MountFlags,
 };
@@ -26,6 +27,8 @@ pub struct Skeleton {
     user_namespace: bool,
     /// Whether its network is a namespace of its own, and not the guest's.
     own_network: bool,
+    /// Or that of the process behind this pidfd.
+    network_of: Option<RawFd>,
     masked: Vec<String>,
     read_only: Vec<String>,
     sysctls: Vec<(String, String)>,
@@ -39,6 +42,7 @@ impl Default for Skeleton {
             privileged: false,
             user_namespace: false,
             own_network: false,
+            network_of: None,
             masked: owned(defaults::MASKED_PATHS),
             read_only: owned(defaults::READ_ONLY_PATHS),
             sysctls: defaults::SYSCTLS.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
@@ -53,7 +57,8 @@ impl From<&Container> for Skeleton {
             privileged: container.privileged,
             user_namespace: container.user_namespace,
             // Its root would have no rights over the guest's.
-            own_network: container.user_namespace || container.networks.is_empty(),
+            own_network: container.shared || container.user_namespace || container.networks.is_empty(),
+            network_of: None,
             masked: container.masked_paths.iter().filter(|path| covers(path)).cloned().collect(),
             read_only: container.read_only_paths.iter().filter(|path| covers(path)).cloned().collect(),
             sysctls: container.sysctls.clone(),
@@ -84,12 +89,22 @@ impl Skeleton {
 
     /// Whether its network is the guest's.
     pub fn has_guest_network(&self) -> bool {
-        !self.own_network
+        !self.own_network && self.network_of.is_none()
     }
 
     /// Takes a network namespace of its own.
     pub fn separate_network(&mut self) {
         self.own_network = true;
+    }
+
+    /// Has the network namespace of the process behind this pidfd, in which its first process is born.
+    pub fn enter_network(&mut self, pidfd: RawFd) {
+        (self.own_network, self.network_of) = (false, Some(pidfd));
+    }
+
+    /// The process whose network namespace it has, by pidfd.
+    pub fn network_of(&self) -> Option<RawFd> {
+        self.network_of
     }
 
     /// The namespaces that its first process makes for itself, beside the agent where there is more than one CPU. Only its PID
@@ -132,7 +147,7 @@ impl Skeleton {
             steps.push(Step::ReadOnly(text("path", path.as_str())?));
         }
         // Last: who waits for it waits for all.
-        steps.push(Step::ShowNamespaces { network: self.own_network });
+        steps.push(Step::ShowNamespaces { network: self.own_network || self.network_of.is_some() });
         Ok(steps)
     }
 

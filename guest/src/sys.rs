@@ -219,6 +219,16 @@ pub fn enter_namespaces(pidfd: RawFd, kinds: i32) -> Result<()> {
     unsafe { call(libc::SYS_setns, [pidfd as usize, kinds as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// `bpf(2)`; gives what it gives.
+///
+/// # Safety
+/// `attributes` must be what the command takes, and pointers in it good for that.
+pub unsafe fn bpf<T>(command: i32, attributes: &T) -> Result<RawFd> {
+    let list = [command as usize, ptr::from_ref(attributes) as usize, size_of::<T>(), 0, 0, 0];
+    // SAFETY: the caller's promise.
+    unsafe { call(libc::SYS_bpf, list) }.map(|result| result as RawFd)
+}
+
 /// Leaves the given kinds (`CLONE_NEW*`) of namespaces for new ones.
 pub fn unshare(kinds: i32) -> Result<()> {
     // SAFETY: no pointers; a child shares none of what this changes.

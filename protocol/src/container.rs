@@ -38,6 +38,11 @@ pub struct Container {
     pub shm_size: u64,
     /// Kernel parameters of its namespaces, as (`net.ipv4.ip_forward`, `1`).
     pub sysctls: Vec<(String, String)>,
+    /// It is one of several that share the guest, all of which say so: each has a network namespace of its own, with a card beside the
+    /// guest's, and reaches no device but those that Docker's containers have, unless it is privileged.
+    pub shared: bool,
+    /// The container, by id, whose network namespace it has instead of one of its own.
+    pub network_of: Option<String>,
 }
 
 /// A range of the layer disk that holds one EROFS image. Both are multiples of 4096 bytes.

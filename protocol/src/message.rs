@@ -105,6 +105,20 @@ pub enum HostMessage {
         /// Files that the host provided and that say so, too.
         files: Vec<Rewrite>,
     },
+    /// Has the processes of a container stand still, or go on. Answered by [`AgentMessage::Frozen`].
+    Freeze {
+        /// Its first process.
+        process_id: ProcessId,
+        /// They are to stand still.
+        frozen: bool,
+    },
+    /// Removes the writable layer of a container that is no more, by a process of the agent's own. Answered by what becomes of that.
+    Forget {
+        /// Number of the process.
+        process_id: ProcessId,
+        /// The container's id.
+        container: String,
+    },
     /// Ends every process, writes everything to the data disk and unmounts it; answered by [`AgentMessage::Stopped`].
     Shutdown,
 }
@@ -169,6 +183,14 @@ pub enum AgentMessage {
     /// The answer to [`HostMessage::Limit`].
     Limited {
         /// Why not all of them are set.
+        #[serde(default)]
+        error: Option<String>,
+    },
+    /// The answer to [`HostMessage::Freeze`].
+    Frozen {
+        /// The container's first process.
+        process_id: ProcessId,
+        /// Why they do not stand still, or go on.
         #[serde(default)]
         error: Option<String>,
     },

@@ -20,6 +20,8 @@ pub enum Verb {
     Manual(super::completion::Manual),
     /// Keeps a container from its start to its end
     Keeper(super::container::Keeper),
+    /// Keeps a VM that several containers share
+    SharedKeeper(super::container::SharedKeeper),
     /// Keeps a VM that waits for a container
     Waiting(super::pool::Waiting),
     /// Keeps a plain VM from its start to its end
@@ -42,6 +44,7 @@ impl Verb {
             Verb::Mkerofs => mkerofs(),
             Verb::Manual(verb) => verb.run(),
             Verb::Keeper(verb) => verb.run(),
+            Verb::SharedKeeper(verb) => verb.run(),
             Verb::Waiting(verb) => verb.run(),
             Verb::VmKeeper(verb) => verb.run(),
             Verb::Net { name, door } => crate::network::run(&name, door).map(|()| ExitCode::SUCCESS),

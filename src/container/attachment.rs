@@ -40,6 +40,19 @@ fn join(
     aliases: &[String],
     address: Option<Ipv4Addr>,
 ) -> Result<Description> {
+    if let Some(vm) = &description.host_config.vm
+        && networking::networks(&description).next().is_some_and(|own| own != network)
+    {
+        return Err(Error::Conflict(format!(
+            "container {} shares VM {vm}, where it is in one network only: disconnect it from that first",
+            description.name
+        )));
+    }
+    if networking::other(&description.host_config.network_mode).is_some() {
+        return Err(Error::Conflict(
+            "container sharing network namespace with another container or host cannot be connected to any other network".to_owned(),
+        ));
+    }
     if networking::networks(&description).any(|own| own == network) {
         return Err(Error::Conflict(format!(
             "endpoint with name {} already exists in network {network}",

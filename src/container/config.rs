@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, ContainerName, health::HealthCheck, mount::MountPoint, restart::RestartPolicy};
 use crate::{
+    config::Name,
     image::Digest,
     network::{control::Protocol, egress::Allowed, wire::Mac},
 };
@@ -186,6 +187,9 @@ pub struct HostConfig {
     pub sysctls: BTreeMap<String, String>,
     /// CPUs of its VM that it may use, as `0-1,3`; empty is all.
     pub cpuset_cpus: String,
+    /// The VM that it shares with others; it has one of its own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm: Option<Name>,
     /// Free text for whoever runs containers, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,

@@ -14,7 +14,7 @@ use super::{
     networking::{self, parse_expose},
     process,
     restart::When,
-    signal,
+    shared, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
     volume::Volumes,
@@ -64,7 +64,14 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     networking::check(&host_config, &request.networking)?;
     for more in &request.more_networks {
         networking::check_more(&more.network, &more.endpoint)?;
+        if let Some(vm) = &host_config.vm {
+            return Err(Error::Invalid(format!(
+                "--network {}: a container that shares VM {vm} is in one network only; leave --vm out",
+                more.network
+            )));
+        }
     }
+    shared::check(&host_config, &request.mounts, image)?;
     // Held until the container is there: nobody is to remove its volumes meanwhile.
     let (mounts, _volumes) = match Volumes::needed_by(&request.mounts, &host_config, image) {
         true => {
@@ -83,6 +90,13 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let published = host_config.port_bindings.keys().copied();
     config.exposed_ports.extend(published);
     let claim = store.claim(request.name.as_ref())?;
+    if let Some(other) = networking::other(&host_config.network_mode) {
+        if !config.hostname.is_empty() {
+            return Err(Error::Invalid("conflicting options: hostname and the network mode".to_owned()));
+        }
+        let other = store.find(other)?.description()?.ok_or_else(|| Error::NotFound(other.to_owned()))?;
+        config.hostname = other.config.hostname;
+    }
     if config.hostname.is_empty() {
         config.hostname = claim.folder.id.short().to_owned();
     }

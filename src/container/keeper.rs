@@ -27,6 +27,7 @@ use super::{
     pool::Pools,
     process,
     restart::Restarts,
+    shared::{self, Plan},
     signal,
     sizing::{Host, VmSize, boot_limit},
     state::{Folder, Lock, State, Status, Store},
@@ -34,6 +35,7 @@ use super::{
 };
 use crate::{
     assets::Assets,
+    config::Name,
     image::{self, Image},
     network::{client::Membership, control::Lease, wire::Mac},
     vm::{
@@ -107,10 +109,10 @@ pub(super) struct Visitors {
     pub others: Vec<Channel>,
 }
 
-/// How long the keeper waits for the guest.
-fn limits() -> Limits {
+/// How long a keeper waits for its guest.
+pub(super) fn limits() -> Limits {
     let mut limits = Limits { boot: boot_limit(), ..Limits::default() };
-    for limit in [&mut limits.start, &mut limits.shutdown, &mut limits.kill] {
+    for limit in [&mut limits.start, &mut limits.shutdown, &mut limits.exit, &mut limits.kill] {
         *limit *= Quirks::detect().patience();
     }
     limits
@@ -119,18 +121,39 @@ fn limits() -> Limits {
 /// Everything that a keeper needs, opened.
 struct Prepared {
     task: Task,
-    vmm: Newborn,
-    machine: Machine,
-    template: Option<Template>,
+    vm: Vm,
     log: log::Writer,
     listener: OwnedFd,
     signals: Signals,
 }
 
+/// The VM that a container is about to be in.
+enum Vm {
+    /// One of its own.
+    Own { vmm: Newborn, machine: Box<Machine>, template: Option<Template> },
+    /// One of several containers, by name, and the files of its layers.
+    Shared { name: Name, layers: Vec<File>, template: bool },
+}
+
+impl Vm {
+    /// Has it come up.
+    fn enter(self, container: &ContainerId) -> Result<(Vmm, Option<Template>)> {
+        match self {
+            Self::Own { vmm, machine, template } => {
+                let vmm = vmm.configure(&machine.config, machine.descriptors);
+                Ok((vmm.map_err(machine::not_started)?, template))
+            }
+            Self::Shared { name, layers, template } => {
+                Ok((shared::join(&name, container, layers, template)?, None))
+            }
+        }
+    }
+}
+
 impl Prepared {
     fn run(self, mut record: Recorder, visitors: Visitors, keeper_ns: u64) {
-        match self.vmm.configure(&self.machine.config, self.machine.descriptors) {
-            Ok(mut vmm) => {
+        match self.vm.enter(&record.folder.id) {
+            Ok((mut vmm, template)) => {
                 // Now, so that its process comes up beside the VMM.
                 let network = match record.join() {
                     Ok(network) => network,
@@ -140,7 +163,7 @@ impl Prepared {
                         return record.not_started(&error, visitors, keeper_ns);
                     }
                 };
-                if let Some(template) = self.template {
+                if let Some(template) = template {
                     record.pool = Some(template.id.clone());
                     // Beside the VMM, which has other things to do before it needs any of it.
                     template.read_ahead();
@@ -160,7 +183,7 @@ impl Prepared {
                     Keeper::new(self.task, limits(), vmm, doors, self.log, Box::new(record), keeper_ns);
                 keeper.run();
             }
-            Err(error) => record.not_started(&machine::not_started(error), visitors, keeper_ns),
+            Err(error) => record.not_started(&error, visitors, keeper_ns),
         }
     }
 }
@@ -311,6 +334,16 @@ impl Recorder {
         Ok(image.ok_or_else(|| image::Error::NotFound(self.description.config.image.clone()))?)
     }
 
+    /// What is to run in a VM that it shares: where its layers are the VM's keeper knows.
+    fn shared_task(&self, plan: &Plan, tied: bool) -> Result<Task> {
+        let mut task = self.task_of(*plan, Vec::new(), None, Origin::Template, tied, Vec::new())?;
+        task.container.limits = plan.limits(&self.description.host_config);
+        if let Some(other) = networking::other(&self.description.host_config.network_mode) {
+            networking::adopt(&mut task.container, &self.store, other)?;
+        }
+        Ok(task)
+    }
+
     /// What is to run, in a VM that has the image's layers there.
     fn task(
         &self,
@@ -320,12 +353,23 @@ impl Recorder {
         tied: bool,
         shared: Vec<Mount>,
     ) -> Result<Task> {
+        let (host, host_config) = (Host::this(), &self.description.host_config);
+        let plan = Plan { size: host.vm_size(host_config)?, share: host.share(host_config)? };
+        self.task_of(plan, layers, Some(rootfs), origin, tied, shared)
+    }
+
+    fn task_of(
+        &self,
+        Plan { size, share }: Plan,
+        layers: Vec<Extent>,
+        rootfs: Option<OwnedFd>,
+        origin: Origin,
+        tied: bool,
+        shared: Vec<Mount>,
+    ) -> Result<Task> {
         let description = &self.description;
         let config = &description.config;
         let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
-        let host = Host::this();
-        let size = host.vm_size(&description.host_config)?;
-        let share = host.share(&description.host_config)?;
         let process = if self.hold { files::hold() } else { process::process(description)? };
         Ok(Task {
             check: if self.hold { None } else { health::check(config, &process) },
@@ -340,7 +384,7 @@ impl Recorder {
             // Who holds a container has it start with what it wrote, even if only once.
             keep_disk: self.hold || !description.host_config.auto_remove,
             origin,
-            rootfs: Some(rootfs),
+            rootfs,
             tied,
         })
     }
@@ -348,6 +392,25 @@ impl Recorder {
     fn open_log(&self) -> Result<log::Writer> {
         let limits = logs::log_limits(&self.description.host_config.log_config)?;
         Ok(log::Writer::limited(self.folder.open_log()?, self.folder.file("log"), limits))
+    }
+
+    /// The same for a container that shares its VM.
+    fn prepare_shared(
+        &self,
+        name: &Name,
+        tied: bool,
+        template: bool,
+        listener: OwnedFd,
+        signals: Signals,
+    ) -> Result<Prepared> {
+        let log = self.open_log()?;
+        let layers = self.image()?.open_layers()?;
+        let plan = Plan::of(name)?;
+        plan.check(name, &self.description.host_config)?;
+        self.vcpus.set(Some(plan.size.vcpus));
+        let task = self.shared_task(&plan, tied)?;
+        let vm = Vm::Shared { name: name.clone(), layers, template };
+        Ok(Prepared { task, vm, log, listener, signals })
     }
 
     /// Opens everything. A listener is made unless there is one.
@@ -362,6 +425,9 @@ impl Recorder {
         let keeper = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
         let listener = listener.map_or_else(|| folder.listen(), Ok).map_err(keeper)?;
+        if let Some(name) = &self.description.host_config.vm {
+            return self.prepare_shared(name, tied, template, listener, signals);
+        }
         let vmm = machine::begin()?;
         let log = self.open_log()?;
         let image = self.image()?;
@@ -380,7 +446,8 @@ impl Recorder {
             machine::describe(Parts { size, layers, data_disk, snapshot, roots, console: vmm.console() })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
         let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
-        Ok(Prepared { task, vmm, machine, template, log, listener, signals })
+        let vm = Vm::Own { vmm, machine: Box::new(machine), template };
+        Ok(Prepared { task, vm, log, listener, signals })
     }
 
     /// What the container's VM begins with. A container that was started before has a data disk of its

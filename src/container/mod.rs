@@ -28,6 +28,7 @@ mod process;
 pub mod publish;
 pub mod restart;
 mod seccomp;
+pub mod shared;
 pub mod signal;
 mod sizing;
 mod start;

@@ -13,6 +13,7 @@ use super::{
     Description, Endpoint, HostConfig, Port, PortBinding,
     config::MoreNetwork,
     error::{Error, Result},
+    state::Store,
 };
 use crate::network::{
     self,
@@ -34,6 +35,7 @@ pub struct Joined {
 pub fn network(host_config: &HostConfig) -> Option<&str> {
     match host_config.network_mode.as_str() {
         "none" => None,
+        name if other(name).is_some() => None,
         "" | "default" => Some(network::DEFAULT),
         name => Some(name),
     }
@@ -43,6 +45,11 @@ pub fn network(host_config: &HostConfig) -> Option<&str> {
 pub fn networks(description: &Description) -> impl Iterator<Item = &str> {
     let more = description.more_networks.iter().map(|more| more.network.as_str());
     network(&description.host_config).into_iter().chain(more)
+}
+
+/// The container whose network it has, by id, if that is what its mode says.
+pub fn other(mode: &str) -> Option<&str> {
+    mode.strip_prefix("container:")
 }
 
 /// Brings a container's VM into its first network, if it is to be in one. Does not wait for the network. `before` is what it had before, and
@@ -102,6 +109,29 @@ fn wanted(description: &Description, network: &str, endpoint: &Endpoint, before:
 /// What is wrong.
 pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
     let invalid = |message: String| Err(Error::Invalid(message));
+    if other(&host_config.network_mode).is_some() {
+        let with = "and the container type network mode";
+        if !host_config.port_bindings.is_empty() || host_config.publish_all_ports {
+            return invalid(format!(
+                "conflicting options: port publishing {with}: publish them of the container whose network it is"
+            ));
+        }
+        if !host_config.dns.is_empty()
+            || !host_config.dns_search.is_empty()
+            || !host_config.dns_options.is_empty()
+        {
+            return invalid(format!("conflicting options: dns {with}"));
+        }
+        if !host_config.extra_hosts.is_empty() {
+            return invalid(format!("conflicting options: custom host-to-IP mapping {with}"));
+        }
+        if *endpoint != Endpoint::default() {
+            return invalid(format!(
+                "conflicting options: address, alias, MAC address or egress rule {with}"
+            ));
+        }
+        return Ok(());
+    }
     let Some(network) = network(host_config) else {
         if endpoint.address.is_some()
             || endpoint.mac_address.is_some()
@@ -121,11 +151,6 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
              the host's addresses anyway"
                 .to_owned(),
         );
-    }
-    if network.contains(':') {
-        return invalid(format!(
-            "--network {network}: containers in other VMs cannot share a network namespace"
-        ));
     }
     let config =
         network::store::Store::open().get(network).map_err(|error| Error::Network(format!("{error:#}")))?;
@@ -178,6 +203,22 @@ pub fn settle(container: &mut Container, description: &Description, leases: &[Le
     // What the user mounts there is there.
     let mounted = |file: &File| container.mounts.iter().any(|mount| mount.destination == file.path);
     container.files = files(description, leases).into_iter().filter(|file| !mounted(file)).collect();
+}
+
+/// Tells a container what the one has in its network whose network it has, too.
+///
+/// # Errors
+/// When that does not run.
+pub fn adopt(container: &mut Container, store: &Store, other: &str) -> Result<()> {
+    let folder = store.find(other)?;
+    let state = folder.state()?;
+    let description = folder.description()?.filter(|_| state.status.needs_keeper());
+    let description = description
+        .ok_or_else(|| Error::Conflict(format!("cannot join network of a non running container: {other}")))?;
+    let leases: Vec<Lease> = state.networks().map(|joined| joined.lease.clone()).collect();
+    let mounted = |file: &File| container.mounts.iter().any(|mount| mount.destination == file.path);
+    container.files = files(&description, &leases).into_iter().filter(|file| !mounted(file)).collect();
+    Ok(())
 }
 
 /// The files that Docker puts over those of the image.

@@ -84,6 +84,8 @@ pub fn container(
         user_namespace: false,
         shm_size: host_config.shm_size,
         sysctls: sysctls(&host_config.sysctls),
+        shared: host_config.vm.is_some(),
+        network_of: networking::other(&host_config.network_mode).map(str::to_owned),
     }
 }
 

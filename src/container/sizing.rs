@@ -95,11 +95,17 @@ impl Host {
     /// # Errors
     /// With Docker's words.
     pub fn check_cpuset(self, host_config: &HostConfig) -> Result<()> {
-        let text = &host_config.cpuset_cpus;
+        Self::check_cpus(&host_config.cpuset_cpus, self.vm_size(host_config)?.vcpus)
+    }
+
+    /// Refuses CPUs of this list that are not among so many; an empty one is all.
+    ///
+    /// # Errors
+    /// With Docker's words.
+    pub fn check_cpus(text: &str, available: u8) -> Result<()> {
         if text.is_empty() {
             return Ok(());
         }
-        let available = self.vm_size(host_config)?.vcpus;
         let highest = highest_cpu(text).ok_or_else(|| {
             Error::Invalid(format!("Invalid value {text} for cpuset cpus: write 0-2 or 0,1"))
         })?;

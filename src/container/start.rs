@@ -42,6 +42,7 @@ pub fn start(
         Beginning::Template(purpose) => {
             // A VM that sees something of the host is confined for that from its beginning.
             if description.mounts.is_empty()
+                && description.host_config.vm.is_none()
                 && let Some(keeper) = Pools::open().take(purpose, &folder.id, &lock, tied)
             {
                 return Ok(keeper);

@@ -5,7 +5,7 @@ use hull_protocol::Limits;
 use super::{
     Error, HostConfig, Result, action, attachment, process,
     restart::{RestartPolicy, When},
-    sizing::Host,
+    shared::Plan,
     state::Store,
 };
 use crate::vm::control::ClientMessage;
@@ -50,9 +50,8 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
     let description = folder.description()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     let mut host_config = description.host_config.clone();
     change.apply(&mut host_config);
-    let host = Host::this();
-    let (before, after) = (host.vm_size(&description.host_config)?, host.vm_size(&host_config)?);
-    host.check_cpuset(&host_config)?;
+    let before = Plan::of_container(&description.host_config)?;
+    let after = Plan::of_container(&host_config)?;
     if host_config.auto_remove && host_config.restart_policy.name != When::No {
         return Err(Error::Conflict(
             "Restart policy cannot be updated because AutoRemove is enabled for the container".to_owned(),
@@ -61,14 +60,14 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
     let state = folder.state()?;
     if state.status.is_up() && change.has_limits() {
         // What it was allowed since is less than what it has.
-        let vcpus = state.vcpus.unwrap_or(before.vcpus);
-        if after.vcpus > vcpus {
+        let vcpus = state.vcpus.unwrap_or(before.size.vcpus);
+        if after.size.vcpus > vcpus {
             return Err(Error::Conflict(format!(
                 "Cannot update container {}: its VM has {vcpus} CPUs; stop it first to give it more",
                 folder.id
             )));
         }
-        let share = host.share(&host_config)?;
+        let share = after.share;
         // What was limited and is not to be any more has to be said, too.
         let cpus = u64::from(share.cpus) * 1000;
         let millis =
@@ -78,7 +77,7 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
             cpus: Some(share.cpus),
             cpu_millis: Some(u32::try_from(millis).unwrap_or(u32::MAX)),
             pids: Some(host_config.pids_limit.unwrap_or(u32::MAX)),
-            ..process::limits(&host_config, before, share)
+            ..process::limits(&host_config, before.size, share)
         };
         if let Some(channel) = action::connect(store, &folder)? {
             let message = ClientMessage::Update { limits, most_memory: share.memory };

@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// Where in [`Self::bytes`] the next whole frame is; it is passed over. `Err` when what follows is none.
-    pub fn next(&mut self) -> Result<Option<std::ops::Range<usize>>, NoFrame> {
+    pub fn next_frame(&mut self) -> Result<Option<std::ops::Range<usize>>, NoFrame> {
         let Some(length) = self.next_length() else { return Ok(None) };
         if length > MAX_FRAME {
             return Err(NoFrame);

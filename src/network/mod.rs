@@ -22,7 +22,7 @@ mod elsewhere;
 mod entry;
 mod host;
 mod icmp;
-mod link;
+pub mod link;
 mod member;
 mod names;
 mod poll;

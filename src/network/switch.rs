@@ -25,7 +25,7 @@ impl Network {
                 if heard + frames.len() >= FRAMES {
                     break false;
                 }
-                match member.link.next() {
+                match member.link.next_frame() {
                     Ok(Some(frame)) => frames.push(frame),
                     Ok(None) => break false,
                     Err(NoFrame) => break true,

@@ -183,8 +183,9 @@ impl Home {
         let state = self.folder.path().join("state/hull");
         assert_eq!(entries(&state.join("containers")), [""; 0], "{what}");
         assert_eq!(entries(&state.join("names")), [""; 0], "{what}");
-        let known =
-            |name: &String| ["containers", "names", "networks", "lock", "events"].contains(&name.as_str());
+        let known = |name: &String| {
+            ["containers", "names", "networks", "shared", "lock", "events"].contains(&name.as_str())
+        };
         let others: Vec<_> = entries(&state).into_iter().filter(|name| !known(name)).collect();
         assert_eq!(others, [""; 0], "{what}");
         assert_eq!(entries(&self.temporary), [""; 0], "{what}");

@@ -36,6 +36,7 @@ mod rename;
 mod rm;
 mod run;
 mod session;
+mod shared_keeper;
 mod start;
 mod stats;
 mod stop;
@@ -49,6 +50,7 @@ pub use events::Events;
 pub use keeper::Keeper;
 pub use options::parse_cpus;
 pub use prune::{parse_filter, prune};
+pub use shared_keeper::SharedKeeper;
 pub use time::parse_time;
 
 /// Verbs that stand on their own, and below `hull container`.

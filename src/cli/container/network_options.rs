@@ -15,7 +15,7 @@ use crate::{
 /// How the container is in a network.
 #[derive(Debug, Args)]
 pub struct NetworkOptions {
-    /// The network: bridge, none, or one that was made; of several the first leads to everybody else
+    /// The network: bridge, none, or one that was made, or container:NAME, which is that container's and needs --vm; of several the first leads to everybody else
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
     /// Have a port reached from outside

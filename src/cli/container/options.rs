@@ -16,6 +16,7 @@ use crate::{
         Config, ContainerName, Error, HostConfig, LogConfig, Request, Result, limits,
         mount::{self, Asked, MountPoint},
         restart::RestartPolicy,
+        shared,
     },
     image::pull::Policy,
 };
@@ -151,6 +152,10 @@ pub struct Options {
     /// CPUs of its VM that the container may use, such as 0-1 or 0,2
     #[arg(long, value_name = "CPUS", default_value = "")]
     cpuset_cpus: String,
+    /// Run in this VM, which containers share that name it; started if need be. Its size is what vm/NAME.toml in hull's
+    /// configuration folder says. container:NAME is the VM, and the network, of that container
+    #[arg(long, value_name = "VM|container:NAME", default_value = "")]
+    vm: String,
     /// Memory and swap together; a guest has no swap, so this is what --memory says
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     memory_swap: Option<Size>,
@@ -239,6 +244,7 @@ impl Options {
             ..network.host_config
         };
         let mut host_config = host_config;
+        shared::choose(&self.vm, &mut host_config)?;
         if self.memory_swap.is_some_and(|swap| Some(swap) != self.memory) {
             return Err(Error::Invalid(
                 "--memory-swap: a guest has no swap; give it the value of --memory".to_owned(),

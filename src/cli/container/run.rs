@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::{image, terminal},
     container::{
-        self, Beginning, ContainerId, Created, Error, Host, Result, action,
+        self, Beginning, ContainerId, Created, Error, Result, action,
         state::{Status, Store},
         template::{Purpose, Templates},
     },
@@ -71,9 +71,8 @@ impl Run {
         let image = image::obtain(self.options.image(), self.options.pull.into(), self.options.quiet)?;
         let id_file = self.options.cidfile.as_deref().map(IdFile::create).transpose()?;
         let store = Store::open()?;
-        let size = Host::this().vm_size(&request.host_config)?;
-        let template = (!self.no_template)
-            .then(|| Purpose::of(size, &request.host_config, &request.config.image, &image));
+        let purpose = Purpose::of_container(&request.host_config, &request.config.image, &image)?;
+        let template = (!self.no_template).then_some(purpose);
         if let Some(purpose) = &template {
             prepare_template(purpose, &image);
         }

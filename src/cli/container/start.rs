@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     container::{
-        Beginning, Description, Error, Host, Result, action,
+        Beginning, Description, Error, Result, action,
         checkpoint::{Checkpoint, Checkpoints},
         state::Store,
         template::Purpose,
@@ -144,7 +144,7 @@ fn prepare(store: &Store, container: &str) -> Result<Option<Purpose>> {
         // The keeper says so.
         return Ok(None);
     };
-    let purpose = Purpose::of(Host::this().vm_size(&host_config)?, &host_config, &config.image, &image);
+    let purpose = Purpose::of_container(&host_config, &config.image, &image)?;
     let purpose = if folder.file("data.img").exists() { purpose.any_image() } else { purpose };
     prepare_template(&purpose, &image);
     Ok(Some(purpose))

@@ -70,6 +70,13 @@ impl Stats {
             if !folder.state()?.status.is_up() {
                 return Err(Error::NotRunning(folder.id.clone()).into());
             }
+            if let Some(vm) = folder.description()?.and_then(|description| description.host_config.vm) {
+                return Err(Error::Invalid(format!(
+                    "container {name} shares VM {vm}: what it takes of that is not known on the host; see \
+                     /sys/fs/cgroup in the container"
+                ))
+                .into());
+            }
         }
         let mut before = HashMap::new();
         self.read(&store, &mut before)?;
@@ -104,7 +111,12 @@ impl Stats {
         let mut readings = Vec::new();
         for (folder, description, state) in store.list()? {
             let wanted = |name: &String| store.find(name).is_ok_and(|found| found.id == folder.id);
-            if !state.status.is_up() || !(self.containers.is_empty() || self.containers.iter().any(wanted)) {
+            // What is told are VMs with one container each.
+            let shares = description.host_config.vm.is_some();
+            if shares
+                || !state.status.is_up()
+                || !(self.containers.is_empty() || self.containers.iter().any(wanted))
+            {
                 continue;
             }
             let Ok(usage) = Usage::of_keeper(state.keeper_pid) else { continue };

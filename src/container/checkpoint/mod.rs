@@ -119,6 +119,13 @@ pub struct Checkpoint {
 
 /// Refuses a container that has something of the host mounted: its guest knows files there by what its VMM has open.
 fn refuse_shares(description: &Description) -> Result<()> {
+    if let Some(vm) = &description.host_config.vm {
+        return Err(Error::Checkpoint(format!(
+            "container {} shares VM {vm} with others, which would be written down with it; create it without --vm to make checkpoints \
+             and copies of it",
+            description.name
+        )));
+    }
     match description.mounts.first() {
         None => Ok(()),
         Some(mount) => Err(Error::Checkpoint(format!(

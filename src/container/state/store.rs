@@ -12,6 +12,7 @@ use crate::{
     container::{
         ContainerId, ContainerName, Description,
         error::{Error, Result},
+        shared::store::Vms,
         volume::Volumes,
     },
     folders,
@@ -360,9 +361,15 @@ impl Store {
         let renamed = folder.description().ok().flatten();
         let description = renamed.as_ref().unwrap_or(description);
         self.unlink(&description.name, &folder.id);
+        if let Some(vm) = &description.host_config.vm {
+            Vms::open().forget(vm, &folder.id)?;
+        }
         remove_folder(folder.path()).map_err(Error::file("cannot remove", folder.path()))?;
         self.journal().append("destroy", description, &[]);
         drop(_lock);
+        if let Some(vm) = &description.host_config.vm {
+            Vms::open().sweep(vm, self);
+        }
         if description.host_config.auto_remove {
             self.remove_volumes(description)?;
         }

@@ -14,7 +14,8 @@ use crate::{
         HostConfig,
         error::{Error, Result},
         machine::COMMAND_LINE,
-        sizing::VmSize,
+        shared::Plan,
+        sizing::{Host, VmSize},
     },
     image::Image,
     vmm::snapshot,
@@ -51,6 +52,17 @@ impl Purpose {
         // The root that a template has ready can be written to.
         let image = (!host_config.readonly_rootfs).then(|| AtHand::of(name, image));
         Self { size, image }
+    }
+
+    /// What a container of this image needs that is to be, in a VM of its own or one that it shares.
+    ///
+    /// # Errors
+    /// When its limits are out of range, or the shared VM's file is wrong.
+    pub fn of_container(host_config: &HostConfig, name: &str, image: &Image) -> Result<Self> {
+        match &host_config.vm {
+            Some(vm) => Ok(Plan::of(vm)?.purpose()),
+            None => Ok(Self::of(Host::this().vm_size(host_config)?, host_config, name, image)),
+        }
     }
 
     /// Whether a VM that was made for this serves for that.

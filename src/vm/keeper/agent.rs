@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    marker::PhantomData,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -13,6 +14,7 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::vmm::{channel::Channel, control::KeeperMessage as ToVmm};
 
@@ -20,17 +22,21 @@ use crate::vmm::{channel::Channel, control::KeeperMessage as ToVmm};
 const MAX_UNSENT: usize = 2 * MAX_FRAME as usize;
 
 /// A connected agent.
+pub type Agent = Peer<HostMessage, AgentMessage>;
+
+/// One end of a connection between a host and an agent, which is told and heard these messages.
 #[derive(Debug)]
-pub struct Agent {
+pub struct Peer<Told, Heard> {
     connection: OwnedFd,
     decoder: Decoder,
     unsent: Vec<u8>,
+    messages: PhantomData<(Told, Heard)>,
 }
 
-impl Agent {
-    /// The agent at the other end of this non-blocking connection.
+impl<Told: Serialize, Heard: DeserializeOwned> Peer<Told, Heard> {
+    /// The one at the other end of this non-blocking connection.
     pub fn new(connection: OwnedFd) -> Self {
-        Self { connection, decoder: Decoder::default(), unsent: Vec::new() }
+        Self { connection, decoder: Decoder::default(), unsent: Vec::new(), messages: PhantomData }
     }
 
     /// The connection, and whether something waits to be written.
@@ -38,11 +44,11 @@ impl Agent {
         (self.connection.as_fd(), !self.unsent.is_empty())
     }
 
-    /// Sends a message, now or when the agent reads.
+    /// Sends a message, now or when the other reads.
     ///
     /// # Errors
-    /// When the agent is gone or reads nothing.
-    pub fn send(&mut self, message: &HostMessage) -> io::Result<()> {
+    /// When it is gone or reads nothing.
+    pub fn send(&mut self, message: &Told) -> io::Result<()> {
         self.unsent.extend(frame::encode(message).map_err(io::Error::other)?);
         if self.unsent.len() > MAX_UNSENT {
             return Err(io::Error::other("the agent reads nothing"));
@@ -53,7 +59,7 @@ impl Agent {
     /// Writes what waits.
     ///
     /// # Errors
-    /// When the agent is gone.
+    /// When the other is gone.
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match rustix::io::write(&self.connection, &self.unsent) {
@@ -89,8 +95,8 @@ impl Agent {
     /// The next whole message that was read.
     ///
     /// # Errors
-    /// When the agent sent what no agent sends.
-    pub fn next(&mut self) -> Result<Option<AgentMessage>, frame::FrameError> {
+    /// When the other sent what none sends.
+    pub fn next(&mut self) -> Result<Option<Heard>, frame::FrameError> {
         self.decoder.next()
     }
 }

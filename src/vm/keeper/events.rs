@@ -3,14 +3,17 @@
 use std::os::fd::OwnedFd;
 
 use hull_protocol::{
-    AGENT_PORT, AgentMessage, ExitStatus, FIRST_STREAM_PORT, HostMessage, MAX_FRAME, ProcessId, Stdio,
-    VERSION, WindowSize,
+    AGENT_PORT, AgentMessage, ExitStatus, HostMessage, MAX_FRAME, ProcessId, Stdio, VERSION, WindowSize,
 };
 use rustix::{event::PollFlags, net::SocketFlags};
 
 use super::{
     Agent, Client, ClientId, Due, Ending, Escalation, Instant, KILL, Keeper, Origin, PROCESS, Stage, Streams,
-    agent, attach::Wanted, outcome::printable, poll::Source,
+    agent,
+    attach::Wanted,
+    outcome::printable,
+    poll::Source,
+    ports::{port, stream_at},
 };
 use crate::{
     network,
@@ -27,22 +30,6 @@ use crate::{
 
 /// Front ends a keeper serves at once.
 const MAX_CLIENTS: usize = 64;
-
-/// Ports that are set apart for each process.
-const PORTS: u32 = 4;
-
-/// The host's port of a stream of a process.
-fn port(process: ProcessId, stream: Stream) -> u32 {
-    FIRST_STREAM_PORT + (process - PROCESS) * PORTS + stream as u32
-}
-
-/// What the host's port is of.
-fn stream_at(port: u32) -> Option<(ProcessId, Stream)> {
-    let at = port.checked_sub(FIRST_STREAM_PORT)?;
-    let all = [Stream::Stdin, Stream::Stdout, Stream::Stderr];
-    let stream = all.into_iter().find(|stream| *stream as u32 == at % PORTS)?;
-    Some((at / PORTS + PROCESS, stream))
-}
 
 /// Where the streams of a process go.
 pub(super) fn stdio(process: ProcessId, streams: &Streams, input: bool) -> Stdio {

@@ -23,6 +23,7 @@ mod network;
 pub mod outcome;
 mod pause;
 mod poll;
+pub mod ports;
 mod rest;
 mod streams;
 mod update;
@@ -62,7 +63,7 @@ use crate::vmm::{
 };
 
 /// Number of the container's first process.
-const PROCESS: ProcessId = 1;
+pub const PROCESS: ProcessId = 1;
 /// SIGKILL.
 const KILL: Signal = 9;
 
