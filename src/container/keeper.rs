@@ -202,7 +202,9 @@ pub fn take_over(
         return Err(Error::Conflict(format!("container {} needs another VM", folder.id)));
     }
     let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
-    let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
+    let data_disk = File::open(disk).map_err(Error::file("cannot open", disk))?;
+    let task =
+        record.task(layers.to_vec(), rootfs.into(), data_disk.into(), Origin::Template, tied, Vec::new())?;
     let log = record.open_log()?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     let network = networking::join(&record.description, &[])?;
@@ -316,6 +318,7 @@ impl Recorder {
         &self,
         layers: Vec<Extent>,
         rootfs: OwnedFd,
+        data_disk: OwnedFd,
         origin: Origin,
         tied: bool,
         shared: Vec<Mount>,
@@ -340,6 +343,7 @@ impl Recorder {
             // Who holds a container has it start with what it wrote, even if only once.
             keep_disk: self.hold || !description.host_config.auto_remove,
             origin,
+            data_disk: Some(data_disk),
             rootfs: Some(rootfs),
             tied,
         })
@@ -376,10 +380,11 @@ impl Recorder {
             roots.push((place, policy));
             shared.push(mount);
         }
+        let disk = data_disk.try_clone().map_err(keeper)?;
         let machine =
             machine::describe(Parts { size, layers, data_disk, snapshot, roots, console: vmm.console() })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
-        let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
+        let task = self.task(machine.layers.clone(), rootfs.into(), disk.into(), origin, tied, shared)?;
         Ok(Prepared { task, vmm, machine, template, log, listener, signals })
     }
 
