@@ -57,6 +57,17 @@ fn get(to: SocketAddr, path: &str) -> (String, Vec<u8>) {
     answer(stream)
 }
 
+/// Waits until the container `web` answers. Its port is there as soon as it runs, and resets whoever comes before the server.
+fn await_web(home: &Home) {
+    eventually("nginx", || {
+        let mut text = String::new();
+        TcpStream::connect(published(home, "web", "80")).is_ok_and(|mut stream| {
+            write!(stream, "GET / HTTP/1.0\r\n\r\n").is_ok()
+                && stream.read_to_string(&mut text).is_ok_and(|length| length > 0)
+        })
+    });
+}
+
 /// The most memory that a process of hull has had, in bytes.
 fn peak(home: &Home, kind: &str) -> u64 {
     let pid = home.find(kind).expect(kind).as_raw_nonzero();
@@ -69,7 +80,7 @@ fn peak(home: &Home, kind: &str) -> u64 {
 fn nginx_serves_what_is_asked_for_however_many_ask() {
     let test = "nginx_serves_what_is_asked_for_however_many_ask";
     let Some(home) = Home::with_image(test, "nginx") else { return };
-    let (size, at_once, in_turn) = if soak() { (100 << 20, 1000, 10_000) } else { (2 << 20, 40, 10) };
+    let (size, at_once, in_turn) = if soak() { (100 << 20, 1000, 10_000) } else { (1 << 20, 30, 5) };
     let pages = home.folder.path().join("pages");
     fs::create_dir(&pages).unwrap();
     let content = images::noise(size, 5);
@@ -86,14 +97,7 @@ fn nginx_serves_what_is_asked_for_however_many_ask() {
     let file = home.folder.path().join("nginx.conf");
     home.ok(&["cp", file.to_str().unwrap(), "web:/etc/nginx/own.conf"]);
     home.ok(&["start", "web"]);
-    eventually("nginx", || {
-        let stream = TcpStream::connect(published(&home, "web", "80"));
-        stream.is_ok_and(|mut stream| {
-            let mut text = String::new();
-            write!(stream, "GET / HTTP/1.0\r\n\r\n").is_ok()
-                && stream.read_to_string(&mut text).is_ok_and(|n| n > 0)
-        })
-    });
+    await_web(&home);
     let at = published(&home, "web", "80");
 
     let (head, body) = get(at, "/big");
@@ -123,7 +127,7 @@ fn nginx_serves_what_is_asked_for_however_many_ask() {
     stops(&home, "web");
     // What it has written is there when it runs again.
     home.ok(&["start", "web"]);
-    eventually("nginx", || TcpStream::connect(published(&home, "web", "80")).is_ok());
+    await_web(&home);
     let (head, body) = get(published(&home, "web", "80"), "/own/big");
     assert!(head.contains(" 200 ") && images::digest(&body) == images::digest(&content), "{head}");
     home.ok(&["rm", "-f", "web"]);
