@@ -37,7 +37,7 @@ soak: build ## The same tests with their full counts
 lint:
 	@cargo fmt --all --check
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x tools/build-kernel tools/demo tools/dist tools/make-guest tools/make-image tools/setup tools/test .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x tools/bench-files tools/build-kernel tools/demo tools/dist tools/make-guest tools/make-image tools/setup tools/start-postgres tools/test .ci/run; fi
 
 install: build ## Install into PREFIX (default /usr/local as root, ~/.local otherwise)
 	@install -D $(BUILD)/bin/hull $(PREFIX)/bin/hull

@@ -59,6 +59,12 @@ use std::ffi::{CStr, c_char, c_int};
 use agent::{Agent, Place};
 use host::Host;
 
+/// What containers inherit unless they say otherwise, as with Docker: files enough for servers that ask for them, but no more at
+/// first, since some programs close all that they may have; and as many processes as their cgroup lets them have, whatever
+/// memory the guest began with.
+const LIMITS: [(u32, u64, u64); 2] =
+    [(libc::RLIMIT_NOFILE, 1024, 524_288), (libc::RLIMIT_NPROC, libc::RLIM_INFINITY, libc::RLIM_INFINITY)];
+
 /// Where the C library starts the program. Rust's own start would look at the streams, set signal handlers and a stack guard, and
 /// read a file, none of which PID 1 needs.
 // SAFETY: the C library calls `main`, as C has it, and nothing else in the program has this name.
@@ -80,6 +86,9 @@ extern "C" fn main(_count: c_int, arguments: *const *const c_char) -> c_int {
         power::sync_and_reset();
     }));
     let _ = sys::hide_memory();
+    for (resource, soft, hard) in LIMITS {
+        let _ = sys::set_limit(0, resource, soft, hard);
+    }
     let setting = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let place = Place {
         host: std::env::var("HULL_AGENT_SOCKET").map_or(Host::Vsock, Host::Unix),

@@ -88,11 +88,13 @@ fn await_over(store: &Store, folder: &Folder, channel: &Channel) -> Result<Optio
 
 /// Asks for the end, and waits for it. A keeper whose container has just ended, and is to be started again, may not have heard: it is
 /// asked again.
-fn end(store: &Store, folder: &Folder, message: &ClientMessage) -> Result<()> {
+fn end(store: &Store, folder: &Folder, messages: &[ClientMessage]) -> Result<()> {
     eventually(|| {
         let Some(channel) = connect(store, folder)? else { return Ok(Some(())) };
         // A failed send is a keeper that has just ended.
-        let _ = channel.send(message, None);
+        for message in messages {
+            let _ = channel.send(message, None);
+        }
         let told = await_end(&channel)?.is_some();
         let over = match store.find(folder.id.as_str()).and_then(|folder| folder.state()) {
             Ok(State { status: Status::Restarting, .. }) => false,
@@ -127,7 +129,7 @@ pub fn wait(store: &Store, name: &str) -> Result<u8> {
 /// When there is no such container.
 pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
     let folder = store.find(name)?;
-    end(store, &folder, &ClientMessage::Stop { signal, timeout })
+    end(store, &folder, &[ClientMessage::Stop { signal, timeout }])
 }
 
 /// Sends the container's process a signal. After SIGKILL it has ended.
@@ -144,7 +146,7 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     })?;
     let message = ClientMessage::Signal { signal };
     if signal == signal::KILL {
-        return end(store, &folder, &message);
+        return end(store, &folder, &[message]);
     }
     channel.send(&message, None).map_err(keeper_failed)
 }
@@ -188,7 +190,7 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
                  force remove"
             )));
         }
-        end(store, &folder, &ClientMessage::Signal { signal: signal::KILL })?;
+        end(store, &folder, &[ClientMessage::Discard, ClientMessage::Signal { signal: signal::KILL }])?;
     }
     match lock_idle(store, &folder) {
         Ok(_lock) => match folder.description()? {

@@ -225,7 +225,9 @@ pub fn take_over(
         return Err(Error::Conflict(format!("container {} needs another VM", folder.id)));
     }
     let rootfs = rootfs.try_clone().map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
-    let task = record.task(layers.to_vec(), rootfs.into(), Origin::Template, tied, Vec::new())?;
+    let data_disk = File::open(disk).map_err(Error::file("cannot open", disk))?;
+    let task =
+        record.task(layers.to_vec(), rootfs.into(), data_disk.into(), Origin::Template, tied, Vec::new())?;
     let log = record.open_log()?;
     let listener = folder.listen().map_err(|error| Error::Keeper(format!("cannot listen: {error}")))?;
     let network = networking::join(&record.description, &[])?;
@@ -336,7 +338,7 @@ impl Recorder {
 
     /// What is to run in a VM that it shares: where its layers are the VM's keeper knows.
     fn shared_task(&self, plan: &Plan, tied: bool) -> Result<Task> {
-        let mut task = self.task_of(*plan, Vec::new(), None, Origin::Template, tied, Vec::new())?;
+        let mut task = self.task_of(*plan, Vec::new(), Origin::Template, tied, Vec::new())?;
         task.container.limits = plan.limits(&self.description.host_config);
         if let Some(other) = networking::other(&self.description.host_config.network_mode) {
             networking::adopt(&mut task.container, &self.store, other)?;
@@ -349,20 +351,21 @@ impl Recorder {
         &self,
         layers: Vec<Extent>,
         rootfs: OwnedFd,
+        data_disk: OwnedFd,
         origin: Origin,
         tied: bool,
         shared: Vec<Mount>,
     ) -> Result<Task> {
         let (host, host_config) = (Host::this(), &self.description.host_config);
         let plan = Plan { size: host.vm_size(host_config)?, share: host.share(host_config)? };
-        self.task_of(plan, layers, Some(rootfs), origin, tied, shared)
+        let task = self.task_of(plan, layers, origin, tied, shared)?;
+        Ok(Task { rootfs: Some(rootfs), data_disk: Some(data_disk), ..task })
     }
 
     fn task_of(
         &self,
         Plan { size, share }: Plan,
         layers: Vec<Extent>,
-        rootfs: Option<OwnedFd>,
         origin: Origin,
         tied: bool,
         shared: Vec<Mount>,
@@ -384,7 +387,8 @@ impl Recorder {
             // Who holds a container has it start with what it wrote, even if only once.
             keep_disk: self.hold || !description.host_config.auto_remove,
             origin,
-            rootfs,
+            data_disk: None,
+            rootfs: None,
             tied,
         })
     }
@@ -442,10 +446,11 @@ impl Recorder {
             roots.push((place, policy));
             shared.push(mount);
         }
+        let disk = data_disk.try_clone().map_err(keeper)?;
         let machine =
             machine::describe(Parts { size, layers, data_disk, snapshot, roots, console: vmm.console() })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
-        let task = self.task(machine.layers.clone(), rootfs.into(), origin, tied, shared)?;
+        let task = self.task(machine.layers.clone(), rootfs.into(), disk.into(), origin, tied, shared)?;
         let vm = Vm::Own { vmm, machine: Box::new(machine), template };
         Ok(Prepared { task, vm, log, listener, signals })
     }

@@ -28,6 +28,9 @@ pub enum ClientMessage {
         /// The signal.
         signal: Signal,
     },
+    /// Nobody wants what the container has written: at its end its data disk is left as it is. Followed by SIGKILL, where it is
+    /// to end now.
+    Discard,
     /// Sends the stop signal, and SIGKILL if the process has not ended in time.
     Stop {
         /// Instead of the container's own stop signal.

@@ -45,6 +45,14 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
+/// Whether tests that take long are to run; reports the test as skipped when not.
+pub fn need_soak(test: &str) -> bool {
+    if !soak() {
+        skip(test, "it takes minutes; `make soak` runs it");
+    }
+    soak()
+}
+
 /// Whether VMs can run here; reports the test as skipped when not.
 pub fn need_kvm(test: &str) -> bool {
     let usable = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");

@@ -15,7 +15,7 @@ use crate::{
     container::{
         Beginning, Description, Error, Result, action,
         checkpoint::{Checkpoint, Checkpoints},
-        state::Store,
+        state::{Status, Store},
         template::Purpose,
     },
     image,
@@ -120,7 +120,19 @@ impl Start {
 /// # Errors
 /// When there is no such container, or it cannot be started.
 pub fn start(store: &Store, container: &str) -> Result<()> {
-    begin(store, container)?.map_or(Ok(()), |channel| await_start(&channel))
+    loop {
+        if let Some(channel) = begin(store, container)? {
+            return await_start(&channel);
+        }
+        let folder = store.find(container)?;
+        if folder.state()?.status != Status::Starting {
+            return Ok(());
+        }
+        // Somebody else is starting it, who may have left since.
+        if let Some(channel) = action::connect(store, &folder)? {
+            return await_start(&channel);
+        }
+    }
 }
 
 /// Starts a container that does not run; gives its keeper's connection, or `None` when it runs already.

@@ -428,6 +428,7 @@ impl Keeper {
             ClientMessage::Halt if self.is_frozen_by(id) => self.halt(),
             ClientMessage::Thaw | ClientMessage::Halt => {}
             // These are of the container, whoever says them.
+            ClientMessage::Discard => self.task.keep_disk = false,
             ClientMessage::Signal { signal: KILL } => {
                 self.stopped = true;
                 self.kill();

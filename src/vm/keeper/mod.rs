@@ -90,6 +90,8 @@ pub struct Task {
     pub keep_disk: bool,
     /// How its VM begins.
     pub origin: Origin,
+    /// The data disk of its VM: what is written to it tells that the agent still writes it.
+    pub data_disk: Option<OwnedFd>,
     /// The guest rootfs that it has, for whoever writes the VM down.
     pub rootfs: Option<OwnedFd>,
     /// Ends with its first front end.
@@ -121,7 +123,7 @@ pub struct Limits {
     pub start: Duration,
     /// From the process's exit to the end of its output, while all front ends read.
     pub drain: Duration,
-    /// For the agent to write the data disk.
+    /// For the agent to write the data disk, while nothing of it arrives there.
     pub shutdown: Duration,
     /// For the VMM to exit.
     pub exit: Duration,
@@ -214,6 +216,8 @@ pub struct Keeper {
     /// What the agent is told when it is back from a rest.
     held: Vec<HostMessage>,
     deadline: Option<(Instant, Due)>,
+    /// In [`Stage::Closing`]: when the data disk was written to last.
+    disk_written: Option<(i64, i64)>,
     escalation: Option<(Instant, Escalation)>,
     streams: Streams,
     watch: health::Watch,
@@ -279,6 +283,7 @@ impl Keeper {
             networks: Networks::new(doors.network),
             held: Vec::new(),
             deadline: None,
+            disk_written: None,
             escalation: None,
             clients: Vec::new(),
             next_client: 0,
@@ -412,6 +417,7 @@ impl Keeper {
                 self.note("the last of the output did not arrive in time");
                 self.drained();
             }
+            Due::Shutdown if self.disk_progresses() => self.enter(Stage::Closing),
             Due::Shutdown => {
                 self.note("the writable layer was not written to its end in time");
                 self.end_vm();
@@ -451,8 +457,16 @@ impl Keeper {
     /// Sends SIGKILL, and sees to it that it helps.
     fn kill(&mut self) {
         self.signal(KILL);
-        if matches!(self.stage, Stage::Draining | Stage::Gone) {
-            self.all_streams().for_each(Streams::drop_blocked);
+        match self.stage {
+            Stage::Draining | Stage::Gone => self.all_streams().for_each(Streams::drop_blocked),
+            // Whoever does not want to wait until everything is written.
+            Stage::Closing => {
+                if self.task.keep_disk {
+                    self.note("killed before the writable layer was written to its end");
+                }
+                self.end_vm();
+            }
+            _ => {}
         }
         self.escalation = Some((Instant::now() + self.limits.kill, Escalation::DropFrontEnds));
     }
@@ -518,10 +532,18 @@ impl Keeper {
         self.announce();
         if self.task.keep_disk && self.agent.is_some() {
             self.enter(Stage::Closing);
+            self.disk_progresses();
             self.tell_agent(&HostMessage::Shutdown);
         } else {
             self.end_vm();
         }
+    }
+
+    /// Whether the data disk was written to since this was asked last.
+    fn disk_progresses(&mut self) -> bool {
+        let stat = self.task.data_disk.as_ref().and_then(|disk| rustix::fs::fstat(disk).ok());
+        let written = stat.map(|stat| (stat.st_mtime, stat.st_mtime_nsec as i64));
+        std::mem::replace(&mut self.disk_written, written) != written
     }
 
     /// Ends the VM; what the ending is must be decided, or else the VMM's own reason becomes it.
@@ -630,6 +652,10 @@ fn ends_a_process(signal: Signal) -> bool {
     const { assert!(libc::SIGCHLD == 17 && libc::SIGCONT == 18 && libc::SIGURG == 23) };
     !matches!(i32::from(signal), 17..=23 | libc::SIGWINCH)
 }
+
+#[cfg(test)]
+#[path = "closing_test.rs"]
+mod closing_tests;
 
 #[cfg(test)]
 #[path = "keeper_test.rs"]

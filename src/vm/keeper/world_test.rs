@@ -131,6 +131,7 @@ impl Plan {
                 stop_timeout: 10,
                 keep_disk: false,
                 origin: Origin::Boot,
+                data_disk: None,
                 rootfs: Some(File::open("/dev/null").unwrap().into()),
                 tied: false,
                 check: None,
