@@ -33,7 +33,7 @@ use crate::{
     network::Card,
     parked::{Parked, Parts},
     populate, power, process,
-    rootfs::{DataDisk, Root},
+    rootfs::{self, DataDisk, Root},
     skeleton::Skeleton,
     spare::SpareRoot,
     stdio::Stdio,
@@ -371,8 +371,10 @@ impl Agent {
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         self.let_grow(&parked, request.limits.guest_memory)?;
+        // Where several share the guest it may be one that is started again, and has its own.
+        let has_layer = self.is_shared && rootfs::has_layer(&request.id);
         let root = match self.spare.take() {
-            Some(spare) if spare.fits(request) => spare.claim(&request.id, &mut self.layers)?,
+            Some(spare) if !has_layer && spare.fits(request) => spare.claim(&request.id, &mut self.layers)?,
             unfit => {
                 unfit.into_iter().for_each(|spare| spare.release(&mut self.layers));
                 Root::build(request, &mut self.layers, &mut self.data, parked.user_namespace())?

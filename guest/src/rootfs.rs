@@ -176,6 +176,11 @@ pub fn directory(id: &str) -> String {
     format!("{DATA}/{id}")
 }
 
+/// Whether the container with this id has a writable layer, on a data disk that is mounted.
+pub fn has_layer(id: &str) -> bool {
+    fs::access(directory(id), Access::EXISTS).is_ok()
+}
+
 /// Makes the only writable layer that there is this one, if it is not there: the disk of a copy of a container has it under the
 /// id of what it was copied from.
 fn take_only_one(base: &str) -> bool {
