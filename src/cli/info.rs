@@ -13,6 +13,7 @@ use crate::{
         state::{Status, Store},
     },
     folders, image,
+    network::localhost,
 };
 
 /// Show what there is: containers, images, and the host
@@ -62,6 +63,10 @@ impl Info {
             ("DockerRootDir", json!(folders::state())),
             ("StateDir", json!(folders::state())),
             ("GuestAssets", json!(assets())),
+            (
+                "ContainerAddresses",
+                json!(localhost::port().map(|port| format!("http://NAME.hull.localhost:{port}"))),
+            ),
         ];
         match &self.format {
             Some(format) => format::one(format, &object(&about)),

@@ -98,9 +98,17 @@ fn wanted(description: &Description, network: &str, endpoint: &Endpoint, before:
         any_address: endpoint.address.is_none(),
         // Whom it may call holds wherever it is.
         egress: description.networking.egress.clone(),
+        http: http(description),
         host: description.host_config.extra_hosts.iter().any(|extra| is_of_the_host(extra)),
         ..Join::default()
     }
+}
+
+/// The port that is meant where a container is called by name only: the usual one, or else the first that it says it listens on.
+fn http(description: &Description) -> Option<u16> {
+    let ports = description.config.exposed_ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+    let numbers = ports.map(|port| port.number);
+    numbers.clone().find(|number| *number == network::localhost::HTTP).or_else(|| numbers.min())
 }
 
 /// Refuses what cannot be, before a container is made.

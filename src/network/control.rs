@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{address, egress::Allowed, wire::Mac};
+use super::{address, egress::Allowed, localhost::Visit, wire::Mac};
 
 /// From a keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub enum Request {
     /// Other ports of the VM are to be reached from outside: [`Republish`], as JSON in the file beside this message. Answered by
     /// [`Answer::Published`], or by [`Answer::Refused`], and then nothing has changed.
     Publish,
+    /// From another network, instead of a VM: the connection beside it is for a container that is not there.
+    Visit(Visit),
 }
 
 /// What is to be different about the ports of a VM.
@@ -62,6 +64,8 @@ pub struct Join {
     pub egress: Option<Vec<Allowed>>,
     /// It reaches this host's own loopback, at the gateway's address.
     pub host: bool,
+    /// Its port that is meant when it is called by name only.
+    pub http: Option<u16>,
     /// Its card has the Ethernet address that it has in another network, whoever may have the same in this one.
     pub shares_card: bool,
 }

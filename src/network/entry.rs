@@ -69,6 +69,10 @@ impl Network {
                 join.ports.extend(ports);
                 self.join(join, frames, channel);
             }
+            Ok(Received::Message(Request::Visit(visit), Some(socket))) => {
+                self.dismiss(key);
+                self.visit(visit, socket);
+            }
             _ => self.dismiss(key),
         }
     }
@@ -110,6 +114,7 @@ impl Network {
         let names = join.names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let mut member = Member::new(Link::new(frames), keeper, mac, address, names);
         (member.egress, member.host) = (Egress::new(join.egress), join.host);
+        member.http = join.http.unwrap_or(member.http);
         let key = self.members.insert(|_| member);
         self.by_address.insert(address, key);
         let published = self.publish(key, sockets);

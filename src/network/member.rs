@@ -27,6 +27,8 @@ pub struct Member {
     pub egress: Egress,
     /// It reaches the host's loopback, at the gateway's address.
     pub host: bool,
+    /// Its port that is meant when it is called by name only.
+    pub http: u16,
     /// Other networks that it is in.
     pub elsewhere: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Member {
             conversations: VecDeque::new(),
             egress: Egress::default(),
             host: false,
+            http: super::localhost::HTTP,
             elsewhere: Vec::new(),
         }
     }

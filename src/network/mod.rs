@@ -23,6 +23,7 @@ mod entry;
 mod host;
 mod icmp;
 pub mod link;
+pub mod localhost;
 mod member;
 mod names;
 mod poll;

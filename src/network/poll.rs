@@ -33,6 +33,10 @@ pub enum Source {
     Listener(Key),
     /// A socket for ICMP echo.
     Ping(Key),
+    /// The port at which containers are reached by name.
+    Localhost,
+    /// Somebody who has connected there.
+    Caller(Key),
 }
 
 impl Source {
@@ -46,6 +50,8 @@ impl Source {
             Self::Conversation(key) => (5, key.number()),
             Self::Listener(key) => (6, key.number()),
             Self::Ping(key) => (7, key.number()),
+            Self::Localhost => (8, 0),
+            Self::Caller(key) => (9, key.number()),
         };
         kind << 56 | number
     }
@@ -61,6 +67,8 @@ impl Source {
             5 => Self::Conversation(key),
             6 => Self::Listener(key),
             7 => Self::Ping(key),
+            8 => Self::Localhost,
+            9 => Self::Caller(key),
             _ => return None,
         })
     }

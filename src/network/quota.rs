@@ -4,6 +4,8 @@
 //! third each, and whoever comes then finds as much again. Nothing is set apart for anybody, and nobody is kept from anything
 //! by what another does.
 
+use std::os::fd::AsFd;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{poll::Source, server::Network, slab::Key};
@@ -72,8 +74,13 @@ pub fn descriptors() -> usize {
 impl Network {
     /// Descriptors that connections may still have.
     pub(super) fn descriptors_left(&self) -> usize {
-        let things =
-            [&self.conversations.len(), &self.pings.len(), &self.listeners.len(), &self.visitors.len()];
+        let things = [
+            &self.conversations.len(),
+            &self.pings.len(),
+            &self.listeners.len(),
+            &self.visitors.len(),
+            &self.callers.len(),
+        ];
         let used = self.flows.len() + things.into_iter().sum::<usize>() + 2 * self.members.len();
         self.descriptors.saturating_sub(RESERVE + used)
     }
@@ -143,6 +150,7 @@ impl Network {
     fn poll_of(&self, source: Source, hear: bool) -> bool {
         let descriptor = match source {
             Source::Door => Some(self.door()),
+            Source::Localhost => self.localhost.as_ref().map(AsFd::as_fd),
             Source::Listener(key) => self.listeners.get(key).map(super::publish::Listener::descriptor),
             _ => None,
         };

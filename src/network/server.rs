@@ -15,6 +15,7 @@ use super::{
     address::{self, Subnet},
     entry::Visitor,
     icmp::Ping,
+    localhost::{self, Caller},
     member::Member,
     names::HostResolver,
     poll::{Poll, Source},
@@ -72,6 +73,9 @@ pub struct Network {
     pub(super) conversations_by_peer: HashMap<(Key, SocketAddr), Key>,
     pub(super) listeners: Slab<Listener>,
     pub(super) pings: Slab<Ping>,
+    /// Where containers are reached by name, and who has called there.
+    pub(super) localhost: Option<OwnedFd>,
+    pub(super) callers: Slab<Caller>,
     /// Descriptors that the process may have.
     pub(super) descriptors: usize,
     /// What all members have.
@@ -103,6 +107,7 @@ pub fn run(name: &str, door: RawFd) -> anyhow::Result<()> {
     let store = Store::open();
     let config = store.get(name)?;
     let mut network = Network::new(&config, store.folder(name), door)?;
+    network.listen_at_localhost();
     network.serve()?;
     Ok(())
 }
@@ -137,6 +142,8 @@ impl Network {
             conversations_by_peer: HashMap::new(),
             listeners: Slab::default(),
             pings: Slab::default(),
+            localhost: None,
+            callers: Slab::default(),
             descriptors: quota::descriptors(),
             usage: Usage::default(),
             resting: Vec::new(),
@@ -147,6 +154,16 @@ impl Network {
             swept: now,
             started: now,
         })
+    }
+
+    /// Has members reached by name.
+    pub(super) fn listen_at_localhost(&mut self) {
+        self.localhost = localhost::listen();
+        if let Some(listener) = &self.localhost
+            && self.poll.add(Source::Localhost, listener).is_err()
+        {
+            self.localhost = None;
+        }
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -200,6 +217,7 @@ impl Network {
             self.swept = self.now;
             self.expire_conversations();
             self.expire_pings();
+            self.expire_callers();
         }
         while !self.dirty.is_empty() {
             self.work_flows();
@@ -232,7 +250,7 @@ impl Network {
             return Some(Duration::ZERO);
         }
         let flows = self.flow_deadline().map(|deadline| deadline.saturating_duration_since(self.now));
-        let sweeps = !self.conversations.is_empty() || !self.pings.is_empty();
+        let sweeps = !(self.conversations.is_empty() && self.pings.is_empty() && self.callers.is_empty());
         let sweep = sweeps.then(|| (self.swept + SWEEP).saturating_duration_since(self.now));
         let first = self.members.is_empty().then_some(PATIENCE);
         let rest =
@@ -257,6 +275,8 @@ impl Network {
             Source::Conversation(key) => self.read_conversation(key),
             Source::Listener(key) => self.read_listener(key),
             Source::Ping(key) => self.read_ping(key),
+            Source::Localhost => self.admit_callers(),
+            Source::Caller(key) => self.hear_caller(key),
         }
     }
 }

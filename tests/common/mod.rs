@@ -114,6 +114,8 @@ impl Home {
             .env("XDG_STATE_HOME", self.folder.path().join("state"))
             .env("XDG_CACHE_HOME", cache())
             .env("TMPDIR", &self.temporary)
+            // What is shared by all that a user runs is not for tests side by side.
+            .env("HULL_LOCALHOST_PORT", "0")
             .stdin(Stdio::null());
         command
     }
