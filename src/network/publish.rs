@@ -16,6 +16,7 @@ use rustix::{
 
 use super::{
     control::{self, Answer, Bound, Protocol, Publication, Republish},
+    member::Member,
     poll::Source,
     quota::Verdict,
     server::{Ends, Network},
@@ -130,15 +131,23 @@ fn bind(protocol: Protocol, at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)>
 }
 
 impl Network {
-    /// Reaches a member at these sockets.
+    /// Reaches a member at these sockets, all of them or none.
     pub(super) fn publish(&mut self, member: Key, sockets: Vec<(OwnedFd, Bound)>) -> io::Result<()> {
+        let mut keys = Vec::new();
         for (socket, Bound { inside, protocol, at }) in sockets {
             let key = self.listeners.insert(|_| Listener { socket, member, inside, protocol, at });
-            if let Some(member) = self.members.get_mut(member) {
-                member.listeners.push(key);
+            keys.push(key);
+            let listener = self.listeners.get(key).ok_or(io::ErrorKind::NotFound);
+            let watched = listener
+                .map_err(io::Error::from)
+                .and_then(|listener| self.poll.add(Source::Listener(key), listener.socket.as_fd()));
+            if let Err(error) = watched {
+                keys.iter().for_each(|key| drop(self.listeners.remove(*key)));
+                return Err(error);
             }
-            let listener = self.listeners.get(key).ok_or(io::ErrorKind::NotFound)?;
-            self.poll.add(Source::Listener(key), listener.socket.as_fd())?;
+        }
+        if let Some(member) = self.members.get_mut(member) {
+            member.listeners.extend(keys);
         }
         Ok(())
     }
@@ -163,21 +172,58 @@ impl Network {
         let wanted: Republish =
             control::read(file).map_err(|error| format!("the keeper is not understood: {error}"))?;
         self.check_room(wanted.add.len())?;
+        // What is removed gives its place on the host to what is added.
+        let removed = self.unpublish(key, &wanted.remove);
+        let added = self.add_ports(key, &wanted.add);
+        added.map_err(|error| match self.publish_again(key, removed) {
+            Ok(()) => error,
+            Err(lost) => format!("{error}; what was reached at {lost} is not any more, either"),
+        })
+    }
+
+    fn add_ports(&mut self, key: Key, ports: &[Publication]) -> Result<(), String> {
         let mut sockets = Vec::new();
-        for publication in &wanted.add {
+        for publication in ports {
             sockets.extend(open(publication)?);
         }
-        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
-        let all = &mut self.listeners;
-        member.listeners.retain(|key| {
-            let is_removed = |one: &Listener| wanted.remove.contains(&(one.inside, one.protocol));
-            if all.get(*key).is_some_and(is_removed) {
-                all.remove(*key);
-            }
-            all.get(*key).is_some()
-        });
         self.publish(key, sockets)
             .map_err(|error| format!("the process of network {} is out of something: {error}", self.name))
+    }
+
+    /// Closes the sockets of a member's ports; gives which of its sockets they were.
+    fn unpublish(&mut self, key: Key, ports: &[(u16, Protocol)]) -> Vec<(usize, Bound)> {
+        let Some(member) = self.members.get_mut(key) else { return Vec::new() };
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for (place, key) in std::mem::take(&mut member.listeners).into_iter().enumerate() {
+            match self.listeners.get(key) {
+                Some(one) if ports.contains(&(one.inside, one.protocol)) => {
+                    removed.push((place, one.bound()));
+                    self.listeners.remove(key);
+                }
+                _ => kept.push(key),
+            }
+        }
+        member.listeners = kept;
+        removed
+    }
+
+    /// Opens those sockets again, where they were.
+    fn publish_again(&mut self, key: Key, removed: Vec<(usize, Bound)>) -> Result<(), SocketAddr> {
+        let mut lost = None;
+        for (place, bound) in removed {
+            let again = bind(bound.protocol, bound.at)
+                .and_then(|(socket, _)| self.publish(key, vec![(socket, bound)]));
+            match (again, self.members.get_mut(key)) {
+                (Ok(()), Some(Member { listeners, .. })) => {
+                    // In the order that the keeper knows.
+                    if let Some(last) = listeners.pop() {
+                        listeners.insert(place.min(listeners.len()), last);
+                    }
+                }
+                _ => lost = Some(bound.at),
+            }
+        }
+        lost.map_or(Ok(()), Err)
     }
 
     /// Refuses more ports than there are descriptors for.

@@ -402,14 +402,23 @@ fn ports_are_added_and_removed() {
     };
     assert_eq!((ports.len(), ports[0], ports[1].inside), (2, first, 81));
     // One of two is taken: all is as before.
-    let taken = Publication { ports: (first.at.port(), first.at.port()), inside: 82, ..more.clone() };
+    let taken = Publication { ports: (ports[1].at.port(), ports[1].at.port()), inside: 82, ..more.clone() };
     let wanted = control::Republish {
-        add: vec![Publication { inside: 83, ..more }, taken],
+        add: vec![Publication { inside: 83, ..more }, taken.clone()],
         remove: vec![(80, Protocol::Tcp)],
     };
     let Answer::Refused { message } = say(&wanted) else { panic!() };
     assert!(message.contains("already in use"), "{message}");
     assert!(TcpStream::connect(first.at).is_ok());
+    // Where one was removed another is added at once.
+    let there = Publication { ports: (first.at.port(), first.at.port()), inside: 84, ..taken.clone() };
+    let wanted = control::Republish { add: vec![there.clone()], remove: vec![(80, Protocol::Tcp)] };
+    let Answer::Published { ports } = say(&wanted) else { panic!() };
+    assert_eq!(ports.iter().map(|port| port.inside).collect::<Vec<_>>(), [81, 84]);
+    let back = Publication { inside: 80, ..there };
+    let wanted = control::Republish { add: vec![back], remove: vec![(84, Protocol::Tcp)] };
+    let Answer::Published { ports } = say(&wanted) else { panic!() };
+    assert_eq!((ports.len(), ports[1]), (2, first));
     let all = vec![(80, Protocol::Tcp), (81, Protocol::Udp)];
     let Answer::Published { ports } = say(&control::Republish { add: vec![], remove: all }) else { panic!() };
     assert_eq!(ports.iter().map(|port| port.inside).collect::<Vec<_>>(), [81]);
