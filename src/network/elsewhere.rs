@@ -1,7 +1,7 @@
 //! Names across networks: a VM that is in several asks one of them for names, which looks into what the others have written down. A network
 //! writes that while it has a member that is in others, too; for all the rest it is none of anybody's business.
 
-use std::{fs, net::Ipv4Addr};
+use std::{fs, net::Ipv4Addr, os::unix::fs::MetadataExt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,32 @@ struct Known {
     names: Vec<String>,
 }
 
+/// What a network has written down, as it was last read.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Its number, and when it was written: it is never written twice.
+    file: Option<(u64, i64, i64)>,
+    all: Vec<Known>,
+}
+
+impl Seen {
+    /// Reads the file if it is another than it was.
+    fn look(&mut self, path: &Path) {
+        let file = fs::metadata(path).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
+        if self.file != file {
+            let all: Option<Vec<Known>> = folder::read(path).unwrap_or_default();
+            *self = Self { file, all: all.unwrap_or_default() };
+        }
+    }
+}
+
 impl Network {
     /// A member is in these networks, too.
     pub(super) fn set_elsewhere(&mut self, key: Key, networks: Vec<String>) {
         if let Some(member) = self.members.get_mut(key) {
             member.elsewhere = networks;
+            // What is still asked for is read again.
+            self.seen.clear();
             self.write_names();
         }
     }
@@ -43,15 +64,42 @@ impl Network {
     }
 
     /// The addresses of those that are called this in the other networks that a member is in.
-    pub(super) fn find_elsewhere(&self, asks: Key, name: &str) -> Vec<Ipv4Addr> {
+    pub(super) fn find_elsewhere(&mut self, asks: Key, name: &str) -> Vec<Ipv4Addr> {
         let Some(member) = self.members.get(asks) else { return Vec::new() };
-        let store = Store::open();
         let mut found = Vec::new();
         for network in &member.elsewhere {
-            let all: Option<Vec<Known>> = folder::read(&store.folder(network).join(FILE)).unwrap_or_default();
-            let called = |one: &Known| member::is_called(&one.names, name, &network.to_ascii_lowercase());
-            found.extend(all.into_iter().flatten().filter(called).map(|one| one.address));
+            let seen = self.seen.entry(network.clone()).or_default();
+            seen.look(&Store::open().folder(network).join(FILE));
+            let called = |one: &&Known| member::is_called(&one.names, name, &network.to_ascii_lowercase());
+            found.extend(seen.all.iter().filter(called).map(|one| one.address));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_write_is_read_when_it_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let mut seen = Seen::default();
+        seen.look(&path);
+        assert!(seen.all.is_empty());
+        for last in [7, 8] {
+            let known = Known { address: Ipv4Addr::new(172, 30, 0, last), names: vec!["one".to_owned()] };
+            folder::write(&path, &[known]).unwrap();
+            seen.look(&path);
+            assert_eq!(seen.all[0].address.octets()[3], last);
+            // As it was read.
+            seen.all[0].address = Ipv4Addr::UNSPECIFIED;
+            seen.look(&path);
+            assert_eq!(seen.all[0].address, Ipv4Addr::UNSPECIFIED);
+        }
+        fs::remove_file(&path).unwrap();
+        seen.look(&path);
+        assert!(seen.all.is_empty());
     }
 }

@@ -13,6 +13,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::{
     address::{self, Subnet},
+    elsewhere::Seen,
     entry::Visitor,
     icmp::Ping,
     localhost::{self, Caller},
@@ -61,6 +62,8 @@ pub struct Network {
     pub(super) now: Instant,
     pub(super) visitors: Slab<Visitor>,
     pub(super) members: Slab<Member>,
+    /// What other networks have written down, by their names.
+    pub(super) seen: HashMap<String, Seen>,
     pub(super) by_address: HashMap<Ipv4Addr, Key>,
     pub(super) flows: Flows,
     /// Connections to which something happened.
@@ -128,6 +131,7 @@ impl Network {
             mac: address::mac(gateway),
             folder,
             names_written: true,
+            seen: HashMap::new(),
             door,
             poll,
             now,
