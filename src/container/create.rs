@@ -62,7 +62,8 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
     networking::check(&host_config, &request.networking)?;
-    for more in &request.more_networks {
+    let mut more_networks = request.more_networks;
+    for more in &more_networks {
         networking::check_more(&more.network, &more.endpoint)?;
         if let Some(vm) = &host_config.vm {
             return Err(Error::Invalid(format!(
@@ -72,6 +73,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         }
     }
     shared::check(&host_config, &request.mounts, image)?;
+    networking::name_all(&mut host_config, &mut more_networks, networking::find)?;
     // Held until the container is there: nobody is to remove its volumes meanwhile.
     let (mounts, _volumes) = match Volumes::needed_by(&request.mounts, &host_config, image) {
         true => {
@@ -109,7 +111,7 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
         host_config,
         mounts,
         networking: request.networking,
-        more_networks: request.more_networks,
+        more_networks,
     };
     let (folder, lock) = claim.finish(&description, &State { status, ..State::default() })?;
     Ok(Created { folder, description, lock })

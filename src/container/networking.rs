@@ -197,12 +197,53 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
 pub fn check_more(network: &str, endpoint: &Endpoint) -> Result<()> {
     let host_config = HostConfig { network_mode: network.to_owned(), ..HostConfig::default() };
     if self::network(&host_config).is_none() {
-        return Err(Error::Invalid(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-                .to_owned(),
-        ));
+        return Err(none_of_several());
     }
     check(&host_config, endpoint)
+}
+
+/// Puts the names of networks where their ids, or names that stand for others, were given. `name` looks a network up.
+///
+/// # Errors
+/// When one is given twice, or there are others beside none.
+pub fn name_all(
+    host_config: &mut HostConfig,
+    more: &mut [MoreNetwork],
+    name: impl Fn(&str) -> Result<String>,
+) -> Result<()> {
+    let Some(first) = network(host_config) else {
+        return if more.is_empty() { Ok(()) } else { Err(none_of_several()) };
+    };
+    let mut known = vec![name(first)?];
+    // What stands for the default network is shown as it was asked for, as Docker does.
+    if !matches!(host_config.network_mode.as_str(), "" | "default") {
+        host_config.network_mode.clone_from(&known[0]);
+    }
+    for MoreNetwork { network, .. } in more {
+        let of_one = HostConfig { network_mode: network.clone(), ..HostConfig::default() };
+        let Some(given) = self::network(&of_one) else { return Err(none_of_several()) };
+        *network = name(given)?;
+        if known.contains(network) {
+            return Err(Error::Invalid(format!("network \"{network}\" is specified multiple times")));
+        }
+        known.push(network.clone());
+    }
+    Ok(())
+}
+
+fn none_of_several() -> Error {
+    let why =
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+    Error::Invalid(why.to_owned())
+}
+
+/// The name of the network that has this name, or whose id begins so.
+///
+/// # Errors
+/// When there is none.
+pub fn find(network: &str) -> Result<String> {
+    let found = network::store::Store::open().get(network);
+    found.map(|config| config.name).map_err(|error| Error::Network(format!("{error:#}")))
 }
 
 /// Tells a container what it has in its networks.

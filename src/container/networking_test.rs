@@ -39,3 +39,32 @@ fn hosts_are_added_by_name() {
             && !is_of_the_host(":host-gateway")
     );
 }
+
+#[test]
+fn networks_have_their_names_and_are_given_once() {
+    let name = |text: &str| match text {
+        "1234" => Ok("inner".to_owned()),
+        "nosuch" => Err(Error::Network("no such network".to_owned())),
+        other => Ok(other.to_owned()),
+    };
+    let names = |given: &[&str]| {
+        let mut host_config = HostConfig { network_mode: given[0].to_owned(), ..HostConfig::default() };
+        let further =
+            |name: &&str| MoreNetwork { network: (*name).to_owned(), endpoint: Endpoint::default() };
+        let mut more: Vec<_> = given[1..].iter().map(further).collect();
+        name_all(&mut host_config, &mut more, name).map_err(|error| error.to_string())?;
+        Ok::<_, String>(
+            [vec![host_config.network_mode], more.into_iter().map(|more| more.network).collect()].concat(),
+        )
+    };
+    assert_eq!(names(&["1234", "default"]).unwrap(), ["inner", "bridge"]);
+    assert_eq!(names(&["", "1234"]).unwrap(), ["", "inner"]);
+    assert_eq!(names(&["none"]).unwrap(), ["none"]);
+    for twice in [["inner", "1234"], ["default", "bridge"], ["", "default"]] {
+        assert!(names(&twice).unwrap_err().ends_with("is specified multiple times"), "{twice:?}");
+    }
+    for none in [["none", "inner"], ["inner", "none"]] {
+        assert!(names(&none).unwrap_err().contains("private (none) mode"), "{none:?}");
+    }
+    assert!(names(&["inner", "nosuch"]).is_err());
+}
