@@ -467,9 +467,9 @@ fn a_container_without_a_network_gets_one() {
     assert!(home.ok(&["exec", "one", "cat", "/etc/resolv.conf"]).starts_with("nameserver 172.30.0.1\n"));
     assert!(home.ok(&["exec", "one", "cat", "/etc/hosts"]).contains("172.30.0.2\t"));
     home.ok(&["pause", "one"]);
-    assert!(home.fails(1, &["network", "disconnect", "inner", "one"]).contains("is paused"));
-    home.ok(&["unpause", "one"]);
+    assert!(home.fails(1, &["network", "connect", "bridge", "one"]).contains("is paused"));
     home.ok(&["network", "disconnect", "inner", "one"]);
+    home.ok(&["unpause", "one"]);
     assert_eq!(call(), "nobody\n");
     home.ok(&["network", "connect", "bridge", "one"]);
     assert_eq!(call(), format!("{open}\n"));

@@ -40,7 +40,8 @@ impl Connect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let network = Networks::open().get(&self.network)?.name;
-        attachment::connect(&Store::open()?, &self.container, &network, &self.alias, self.ip)?;
+        let warning = attachment::connect(&Store::open()?, &self.container, &network, &self.alias, self.ip)?;
+        warn(&self.container, warning);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -48,11 +49,19 @@ impl Connect {
 impl Disconnect {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let network = Networks::open().get(&self.network)?.name;
+        // One that was removed meanwhile is in nobody's way.
+        let network = Networks::open().get(&self.network).map_or(self.network, |network| network.name);
         match attachment::disconnect(&Store::open()?, &self.container, &network) {
             Err(crate::container::Error::NotFound(_)) if self.force => {}
-            other => other?,
+            other => warn(&self.container, other?),
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says what there is to know of a change that was made.
+pub fn warn(container: &str, warning: Option<String>) {
+    if let Some(warning) = warning {
+        eprintln!("WARNING: container {container}: {warning}");
     }
 }

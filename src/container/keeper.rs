@@ -17,7 +17,7 @@ mod again;
 
 use self::again::Again;
 use super::{
-    ContainerId, Description, Endpoint, Error, Result,
+    ContainerId, Description, Endpoint, Error, Result, attachment,
     checkpoint::{self, Checkpoint},
     config::MoreNetwork,
     disk, files, health, logs,
@@ -25,7 +25,7 @@ use super::{
     mount::{self, Filling, Opened},
     networking::{self, Joined},
     pool::Pools,
-    process,
+    process, publish,
     restart::Restarts,
     shared::{self, Plan},
     signal,
@@ -42,8 +42,9 @@ use crate::{
         control::{KeeperMessage, Timings},
         detached,
         keeper::{
-            Doors, Ending, Health, HealthStatus, Keeper, Limits, Origin, Outcome, Record, Task, agent::Agent,
-            attach::Wanted,
+            Doors, Ending, Health, HealthStatus, Keeper, Limits, Origin, Outcome, Record, Task,
+            agent::Agent,
+            attach::{Wanted, What},
         },
         launch::{Newborn, Vmm},
         log,
@@ -112,7 +113,9 @@ pub(super) struct Visitors {
 /// How long a keeper waits for its guest.
 pub(super) fn limits() -> Limits {
     let mut limits = Limits { boot: boot_limit(), ..Limits::default() };
-    for limit in [&mut limits.start, &mut limits.shutdown, &mut limits.exit, &mut limits.kill] {
+    for limit in
+        [&mut limits.start, &mut limits.shutdown, &mut limits.exit, &mut limits.kill, &mut limits.change]
+    {
         *limit *= Quirks::detect().patience();
     }
     limits
@@ -604,6 +607,15 @@ impl Record for Recorder {
         self.joined = joined(leases);
         self.show_networks();
         self.write();
+    }
+
+    fn describe(&mut self, what: &What) -> Result<(), String> {
+        let written = self.store.change(&self.folder, |description| match what {
+            What::Connected(wanted) => attachment::connected(description, wanted),
+            What::Disconnected(network) => Ok(attachment::disconnected(description, network)),
+            What::Published(ports) => Ok(publish::published(description, ports)),
+        });
+        written.map(drop).map_err(|error| error.to_string())
     }
 
     fn started(&mut self) {

@@ -55,6 +55,12 @@ impl Membership {
         Ok(Self { network, join: kept, channel, frames })
     }
 
+    /// One in a network that a test plays.
+    #[cfg(test)]
+    pub fn played(network: &str, join: Join, channel: Channel, frames: OwnedFd) -> Self {
+        Self { network: network.to_owned(), join, channel, frames }
+    }
+
     /// The network.
     pub fn network(&self) -> &str {
         &self.network

@@ -140,7 +140,10 @@ pub enum KeeperMessage {
         message: String,
     },
     /// The answer to [`ClientMessage::Update`] and other changes: it has.
-    Updated,
+    Updated {
+        /// What else there is to know: the rest of a sentence about the container.
+        warning: Option<String>,
+    },
     /// The answer to [`ClientMessage::Pause`].
     Paused,
     /// To whoever had it stand still, or let it go on: it does.

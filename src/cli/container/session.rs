@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
             KeeperMessage::Gone { .. }
             | KeeperMessage::Frozen
             | KeeperMessage::Paused
-            | KeeperMessage::Updated
+            | KeeperMessage::Updated { .. }
             | KeeperMessage::Refused { .. }
             | KeeperMessage::GoesOn => {}
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{for_each, options::parse_cpus};
+use super::{super::network_attach::warn, for_each, options::parse_cpus};
 use crate::{
     config::Size,
     container::{
@@ -83,7 +83,7 @@ impl Update {
                 update::update(store, container, &change)?;
             }
             if published {
-                publish::publish(store, container, &ports)?;
+                warn(container, publish::publish(store, container, &ports)?);
             }
             Ok(container.to_owned())
         })

@@ -149,11 +149,24 @@ fn hear(channel: &Channel, stopped: &mut bool) -> bool {
                 ClientMessage::Pause
                 | ClientMessage::Unpause
                 | ClientMessage::Freeze
-                | ClientMessage::Update { .. },
+                | ClientMessage::Update { .. }
+                | ClientMessage::Connect { .. }
+                | ClientMessage::Disconnect { .. }
+                | ClientMessage::Publish,
                 _,
             )) => KeeperMessage::Refused { message: refusal() },
             // It waits for what comes, and is told by the next run.
-            Ok(Received::Message(..)) => continue,
+            Ok(Received::Message(
+                ClientMessage::Attach { .. }
+                | ClientMessage::Terminal
+                | ClientMessage::Detach
+                | ClientMessage::Resize { .. }
+                | ClientMessage::Begin
+                | ClientMessage::Discard
+                | ClientMessage::Thaw
+                | ClientMessage::Halt,
+                _,
+            )) => continue,
             Ok(Received::Nothing) => return true,
             Ok(Received::Closed) | Err(_) => return false,
         };
@@ -181,3 +194,7 @@ fn over(folder: &Folder, visitors: Visitors) {
         let _ = other.send(&KeeperMessage::Gone { timings, error: None }, None);
     }
 }
+
+#[cfg(test)]
+#[path = "again_test.rs"]
+mod tests;

@@ -5,6 +5,11 @@
 //! disconnect:  guest gives it up ─▶ (network gives the ports up ─▶ the next one publishes them) ─▶ the VM parts
 //! publish:     the first network does
 //! ```
+//!
+//! What is done on this side is: a guest that refuses to leave a network, or says nothing, is not in it any more all the same. Every step has
+//! a time limit.
+
+use std::time::Instant;
 
 use hull_protocol::HostMessage;
 
@@ -18,11 +23,28 @@ use crate::{
     vmm::control::KeeperMessage as ToVmm,
 };
 
+/// Answers of the guest that may be due: one that says nothing is told nothing more.
+const MOST_UNANSWERED: u32 = 16;
+
 /// What is being changed.
 #[derive(Debug)]
 pub struct Change {
     client: ClientId,
+    what: What,
     step: Step,
+    /// When the step is to be over.
+    pub until: Instant,
+}
+
+/// What a container has from now on, also at its next start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// It is in a network, too.
+    Connected(Wanted),
+    /// It is in this one no longer.
+    Disconnected(String),
+    /// Other ports of it are reached from outside.
+    Published(Republish),
 }
 
 /// What is waited for; each is about the network at a place.
@@ -36,6 +58,8 @@ enum Step {
     Parting(u32),
     /// It is to give up ports, which another is to have.
     Releasing(u32),
+    /// It is to publish what another has given up.
+    Inheriting(u32),
     /// It is to publish ports, or not to any more.
     Publishing(u32),
 }
@@ -67,12 +91,15 @@ impl Keeper {
         if self.networks.attachments.iter().any(|one| one.network == wanted.network) {
             return self.refuse(client, &format!("is in network {} already", wanted.network));
         }
+        if self.networks.unanswered >= MOST_UNANSWERED {
+            return self.refuse(client, "cannot be connected: its guest does not answer");
+        }
         let first = self.networks.attachments.first();
         let mac = first.and_then(|first| first.lease.as_ref()).map(|lease| lease.mac);
         match self.record.ask_network(wanted, mac) {
             Ok(membership) => {
                 let place = self.networks.add(membership);
-                self.networks.change = Some(Change { client, step: Step::Joining(place) });
+                self.begin(client, What::Connected(wanted.clone()), Step::Joining(place));
             }
             Err(message) => self.refuse(client, &format!("cannot be connected: {message}")),
         }
@@ -80,15 +107,20 @@ impl Keeper {
 
     /// A front end wants the container to be in this network no longer.
     pub(super) fn detach_network(&mut self, client: ClientId, network: &str) {
-        if !self.may_change(client) {
+        // A guest that stands still finds out when it goes on.
+        let paused = self.stage == Stage::Running && self.is_paused();
+        if !self.may_change_if(client, true) {
             return;
         }
         let Some(one) = self.networks.attachments.iter().find(|one| one.network == network) else {
             return self.refuse(client, &format!("is not connected to network {network}"));
         };
         let place = one.place;
-        self.networks.change = Some(Change { client, step: Step::Parting(place) });
+        self.begin(client, What::Disconnected(network.to_owned()), Step::Parting(place));
         self.tell_guest(&self.networks.leases_but(None), &self.networks.leases_but(Some(place)));
+        if paused {
+            self.release(place);
+        }
     }
 
     /// A front end wants ports to be reached from outside, and others not to be any more.
@@ -96,33 +128,32 @@ impl Keeper {
         if !self.may_change(client) {
             return;
         }
-        let Some(first) = self.networks.attachments.first() else {
+        let Some(first) = self.networks.attachments.first_mut() else {
             return self.refuse(client, "is in no network that its ports could be reached by");
         };
         let place = first.place;
-        if !self.republish(client, place, wanted) {
+        if first.republish(wanted) {
+            self.begin(client, What::Published(wanted.clone()), Step::Publishing(place));
+        } else {
             self.refuse(client, "cannot be reached: its network was lost; try again in a moment");
         }
     }
 
-    fn republish(&mut self, client: ClientId, place: u32, wanted: &Republish) -> bool {
-        let Some(one) = self.networks.at(place) else { return false };
-        let told = one.republish(wanted);
-        if told {
-            self.networks.change = Some(Change { client, step: Step::Publishing(place) });
-        }
-        told
-    }
-
     /// Whether something can be changed now; the front end is told if not.
     fn may_change(&self, client: ClientId) -> bool {
+        let paused = self.is_paused();
+        self.may_change_if(client, !paused)
+    }
+
+    fn may_change_if(&self, client: ClientId, goes: bool) -> bool {
         let why = match self.stage {
-            Stage::Running if self.is_paused() => "is paused, unpause it first",
             Stage::Running if self.networks.change.is_some() => {
                 "is being changed by somebody else, try again"
             }
-            Stage::Running => return true,
+            Stage::Running if goes => return true,
+            Stage::Running => "is paused, unpause it first",
             Stage::Resting => "is being written down; try again when that is done",
+            Stage::Booting | Stage::Starting => "is about to start; try again when it runs",
             _ => "is not running",
         };
         self.refuse(client, why);
@@ -132,7 +163,13 @@ impl Keeper {
     fn tell_guest(&mut self, before: &[Lease], after: &[Lease]) {
         let networks = after.iter().map(hull_protocol::Network::from).collect();
         let files = self.record.rewrites(before, after);
+        self.networks.unanswered += 1;
         self.tell_agent_at_last(HostMessage::Networks { process_id: PROCESS, networks, files });
+    }
+
+    fn begin(&mut self, client: ClientId, what: What, step: Step) {
+        let until = Instant::now() + self.limits.change;
+        self.networks.change = Some(Change { client, what, step, until });
     }
 
     fn step(&self) -> Option<Step> {
@@ -141,7 +178,7 @@ impl Keeper {
 
     fn go_on_with(&mut self, step: Step) {
         if let Some(change) = &mut self.networks.change {
-            change.step = step;
+            (change.step, change.until) = (step, Instant::now() + self.limits.change);
         }
     }
 
@@ -160,20 +197,51 @@ impl Keeper {
 
     /// The guest has done what it was told of its networks, or not.
     pub(super) fn guest_changed(&mut self, error: Option<String>) {
+        // It answers in turn: only the last answer is to what it was told last.
+        self.networks.unanswered = self.networks.unanswered.saturating_sub(1);
+        if self.networks.unanswered > 0 {
+            return;
+        }
         match (self.step(), error) {
             (Some(Step::Arriving(_)), None) => {
                 self.networks.tell_each_other();
-                self.finish();
+                self.finish(None);
             }
             (Some(Step::Arriving(place)), Some(error)) => {
                 self.part(place);
                 self.give_up(&format!("cannot be connected: {error}"));
             }
-            (Some(Step::Parting(place)), None) => self.release(place),
-            (Some(Step::Parting(_)), Some(error)) => {
-                self.give_up(&format!("cannot be disconnected: {error}"));
-            }
+            // It is asked for its own sake only.
+            (Some(Step::Parting(place)), _) => self.release(place),
             _ => {}
+        }
+    }
+
+    /// Goes on without whom nothing was heard of in time.
+    pub(super) fn check_change(&mut self) {
+        let Some(Change { step, until, .. }) = self.networks.change else { return };
+        if until > Instant::now() {
+            return;
+        }
+        if self.stage == Stage::Resting {
+            // It says nothing until it is back.
+            return self.go_on_with(step);
+        }
+        match step {
+            Step::Joining(place) => {
+                self.part(place);
+                self.give_up("cannot be connected: the network's process does not answer");
+            }
+            Step::Arriving(place) => {
+                self.tell_guest(&self.networks.leases_but(None), &self.networks.leases_but(Some(place)));
+                self.part(place);
+                self.give_up("cannot be connected: its guest does not answer");
+            }
+            Step::Parting(place) => self.release(place),
+            // Asked again it has what it had before.
+            Step::Releasing(place) | Step::Inheriting(place) | Step::Publishing(place) => {
+                self.lose_network(place);
+            }
         }
     }
 
@@ -184,29 +252,37 @@ impl Keeper {
         if is_first
             && others
             && let Some(one) = self.networks.at(place)
-            && !one.ports().is_empty()
         {
-            let all = one.ports().iter().map(|port| (port.inside, port.protocol)).collect();
-            if one.republish(&Republish { add: Vec::new(), remove: all }) {
-                return self.go_on_with(Step::Releasing(place));
+            let remove = one.ports().iter().map(|port| (port.inside, port.protocol)).collect();
+            if one.ports().is_empty() || !one.republish(&Republish { add: Vec::new(), remove }) {
+                // There is none, or nobody who has them: it is lost.
+                return self.released(place);
             }
+            return self.go_on_with(Step::Releasing(place));
         }
         self.part(place);
-        self.finish();
+        self.finish(None);
     }
 
     /// A network has published what it was told to, or not.
     pub(super) fn changed(&mut self, place: u32, answer: Answer) {
         match (self.step(), answer) {
             (Some(Step::Releasing(of)), _) if of == place => self.released(place),
-            (Some(Step::Publishing(of)), Answer::Published { ports }) if of == place => {
+            (Some(Step::Publishing(of) | Step::Inheriting(of)), Answer::Published { ports })
+                if of == place =>
+            {
                 if let Some(one) = self.networks.at(place) {
                     one.published(ports);
                 }
-                self.finish();
+                self.finish(None);
             }
             (Some(Step::Publishing(of)), Answer::Refused { message }) if of == place => {
                 self.give_up(&format!("is not reached there: {message}"));
+            }
+            (Some(Step::Inheriting(of)), Answer::Refused { message }) if of == place => {
+                self.finish(Some(format!(
+                    "its ports are not reached from outside until its next start: {message}"
+                )));
             }
             _ => {}
         }
@@ -216,18 +292,16 @@ impl Keeper {
     fn released(&mut self, place: u32) {
         let ports = self.networks.at(place).map(|one| one.ports().to_vec()).unwrap_or_default();
         self.part(place);
-        let client = self.networks.change.as_ref().map(|change| change.client);
-        if let Some((client, first)) = client.zip(self.networks.attachments.first_mut()) {
+        if let Some(first) = self.networks.attachments.first_mut().filter(|_| !ports.is_empty()) {
             let place = first.place;
-            if self.republish(client, place, &Republish { add: ports.clone(), remove: Vec::new() }) {
-                return;
+            let told = first.republish(&Republish { add: ports, remove: Vec::new() });
+            self.go_on_with(Step::Inheriting(place));
+            if !told {
+                self.change_lost(place);
             }
-            // It is lost, and publishes them when it is found again.
-            if let Some(Attachment { again: Some(join), .. }) = self.networks.at(place) {
-                join.ports = ports;
-            }
+            return;
         }
-        self.finish();
+        self.finish(None);
     }
 
     /// A network does not take the VM in; `false` when nobody has asked for that while the container runs.
@@ -247,6 +321,13 @@ impl Keeper {
                 self.give_up("lost its network meanwhile; try again in a moment");
             }
             Some(Step::Releasing(of)) if of == place => self.released(place),
+            Some(Step::Inheriting(of)) if of == place => {
+                // It publishes them when it is found again.
+                if let Some(Attachment { again: Some(join), wanted, .. }) = self.networks.at(place) {
+                    join.ports.clone_from(wanted);
+                }
+                self.finish(None);
+            }
             _ => {}
         }
     }
@@ -259,11 +340,13 @@ impl Keeper {
         self.networks.tell_each_other();
     }
 
-    fn finish(&mut self) {
+    /// It is done, and written down before anybody is told.
+    fn finish(&mut self, warning: Option<String>) {
         self.record.networks(&self.networks.leases());
-        if let Some(change) = self.networks.change.take() {
-            self.answer(change.client, &KeeperMessage::Updated);
-        }
+        let Some(change) = self.networks.change.take() else { return };
+        let unwritten = |error| format!("this is forgotten when it ends, do it again then: {error}");
+        let warning = self.record.describe(&change.what).map_err(unwritten).err().or(warning);
+        self.answer(change.client, &KeeperMessage::Updated { warning });
     }
 
     fn give_up(&mut self, why: &str) {
@@ -282,13 +365,10 @@ impl Attachment {
 
     /// Has the network publish other ports; `false` when it is lost.
     fn republish(&mut self, wanted: &Republish) -> bool {
-        let Some(membership) = self.membership.as_ref().filter(|_| self.joined) else { return false };
-        let Ok(file) = control::write(wanted) else { return false };
         let kept = self.ports().iter().filter(|port| !wanted.remove.contains(&(port.inside, port.protocol)));
-        let ports = kept.chain(&wanted.add).cloned().collect();
-        let told = membership.say_with(&Request::Publish, &file).is_ok();
-        self.wanted = ports;
-        told
+        self.wanted = kept.chain(&wanted.add).cloned().collect();
+        let Some(membership) = self.membership.as_ref().filter(|_| self.joined) else { return false };
+        control::write(wanted).and_then(|file| membership.say_with(&Request::Publish, &file)).is_ok()
     }
 
     /// It has: all that is reached from outside is this.
@@ -299,3 +379,7 @@ impl Attachment {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "attach_test.rs"]
+mod tests;

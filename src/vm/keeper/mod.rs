@@ -131,6 +131,8 @@ pub struct Limits {
     pub kill: Duration,
     /// From the end of a process that somebody stopped to the end of front ends that do not read.
     pub reader: Duration,
+    /// For each step of a change of the container's networks.
+    pub change: Duration,
 }
 
 impl Default for Limits {
@@ -143,6 +145,7 @@ impl Default for Limits {
             exit: Duration::from_secs(5),
             kill: Duration::from_secs(10),
             reader: Duration::from_secs(5),
+            change: Duration::from_secs(10),
         }
     }
 }
@@ -384,6 +387,7 @@ impl Keeper {
         self.start_exec();
         self.settle_execs();
         self.look_for_networks();
+        self.check_change();
         // Whoever does not read what another process prints does not keep the container from its end.
         let blocked = self.streams.are_blocked();
         match self.deadline {

@@ -30,6 +30,8 @@ pub struct Networks {
     awaited: bool,
     /// What is being changed while the container runs.
     pub change: Option<Change>,
+    /// How often the guest was told of its networks and has not answered.
+    pub unanswered: u32,
 }
 
 /// A VM's connection to one network.
@@ -116,9 +118,10 @@ impl Networks {
         ready
     }
 
-    /// When a network is to be looked for again.
+    /// When a network is to be looked for again, or a change to be over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.attachments.iter().filter_map(|one| one.at).min()
+        let change = self.change.as_ref().map(|change| change.until);
+        self.attachments.iter().filter_map(|one| one.at).chain(change).min()
     }
 
     /// The one at this place.
@@ -165,9 +168,7 @@ impl Keeper {
             Ok(Some(answer)) if one.joined => self.changed(place, answer),
             // The guest finds its card without a link until then.
             Ok(Some(_)) | Err(_) if one.lease.is_some() => {
-                (one.membership, one.joined) = (None, false);
-                one.wait();
-                self.change_lost(place);
+                self.lose_network(place);
             }
             Ok(Some(Answer::Published { .. })) => {}
             Ok(Some(Answer::Refused { message })) | Err(message) => {
@@ -182,6 +183,14 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// The process of a network that the VM is in is gone, or as good as gone.
+    pub(super) fn lose_network(&mut self, place: u32) {
+        let Some(one) = self.networks.at(place) else { return };
+        (one.membership, one.joined) = (None, false);
+        one.wait();
+        self.change_lost(place);
     }
 
     /// The VM is in a network: for the first time, or again.

@@ -2,7 +2,10 @@
 
 use hull_protocol::{FailureKind, Rewrite};
 
-use super::{Health, Task, attach::Wanted};
+use super::{
+    Health, Task,
+    attach::{Wanted, What},
+};
 use crate::{
     network::{client::Membership, control::Lease, wire::Mac},
     vm::control::{KeeperMessage, Timings},
@@ -35,6 +38,13 @@ pub trait Record {
     }
     /// The VM is in these networks from now on, and has this there.
     fn networks(&mut self, leases: &[(String, Lease)]);
+    /// This is so at its next start, too.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn describe(&mut self, _what: &What) -> Result<(), String> {
+        Ok(())
+    }
     /// The container's process runs.
     fn started(&mut self);
     /// A signal was passed on to the process.

@@ -27,7 +27,7 @@ impl Keeper {
     pub(super) fn updated(&mut self, error: Option<String>) {
         let Some(client) = self.updating.take() else { return };
         match error {
-            None => self.answer(client, &KeeperMessage::Updated),
+            None => self.answer(client, &KeeperMessage::Updated { warning: None }),
             Some(error) => self.refuse(client, &format!("cannot be updated: {error}")),
         }
     }

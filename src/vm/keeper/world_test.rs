@@ -22,7 +22,10 @@ use crate::{
     network::{client::Membership, control::Lease, wire::Mac},
     vm::{
         control::{ClientMessage, KeeperMessage, Stream},
-        keeper::{Doors, Keeper, Limits, Origin, Outcome, PROCESS, Record, Task, attach::Wanted},
+        keeper::{
+            Doors, Keeper, Limits, Origin, Outcome, PROCESS, Record, Task,
+            attach::{Wanted, What},
+        },
         launch::{self, Exit, Process as VmmProcess, Vmm},
         log,
     },
@@ -59,7 +62,7 @@ impl VmmProcess for Played {
 
 /// What the keeper wrote down.
 #[derive(Clone, Default)]
-pub struct Notes(Arc<Mutex<Vec<String>>>);
+pub struct Notes(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Membership>>>);
 
 impl Record for Notes {
     fn joined(&mut self, leases: &[(String, Lease)], _task: &mut Task) {
@@ -67,7 +70,18 @@ impl Record for Notes {
     }
 
     fn ask_network(&mut self, wanted: &Wanted, _mac: Option<Mac>) -> Result<Membership, String> {
-        Err(format!("nobody knows network {}", wanted.network))
+        let known = self.1.lock().unwrap().pop().filter(|one| one.network() == wanted.network);
+        known.ok_or_else(|| format!("nobody knows network {}", wanted.network))
+    }
+
+    fn describe(&mut self, what: &What) -> Result<(), String> {
+        let what = match what {
+            What::Connected(wanted) => format!("in {}", wanted.network),
+            What::Disconnected(network) => format!("not in {network}"),
+            What::Published(ports) => format!("published {} {}", ports.remove.len(), ports.add.len()),
+        };
+        self.0.lock().unwrap().push(what);
+        Ok(())
     }
 
     fn networks(&mut self, leases: &[(String, Lease)]) {
@@ -96,6 +110,17 @@ impl Record for Notes {
     }
 }
 
+impl Notes {
+    /// The network that is asked for next.
+    pub fn expect(&self, membership: Membership) {
+        self.1.lock().unwrap().push(membership);
+    }
+
+    pub fn have(&self, note: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|one| one == note)
+    }
+}
+
 /// Everything around the keeper.
 pub struct World {
     pub vmm: Option<Channel>,
@@ -114,6 +139,7 @@ pub struct Plan {
     pub task: Task,
     pub limits: Limits,
     pub log: Option<File>,
+    pub network: Option<Membership>,
 }
 
 impl Plan {
@@ -144,8 +170,10 @@ impl Plan {
                 exit: short,
                 kill: short,
                 reader: short,
+                change: PATIENCE,
             },
             log: None,
+            network: None,
         }
     }
 
@@ -170,7 +198,7 @@ impl Plan {
                 others: Vec::new(),
                 signals: None,
                 agent: None,
-                network: None,
+                network: self.network,
             };
             let log = log::Writer::new(log_file);
             Keeper::new(self.task, self.limits, vmm, doors, log, Box::new(record), 1).run()
