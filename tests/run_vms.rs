@@ -95,7 +95,7 @@ fn containers_of_one_vm_do_not_reach_each_other() {
     let all: HashSet<_> = one.lines().chain(two.lines()).collect();
     assert_eq!(all.len(), 2 * kinds.len(), "{one}{two}");
     let rights = within(&home, "one", "grep CapEff /proc/self/status");
-    assert_eq!(rights, "CapEff:\t00000000a80425fb\n");
+    assert_eq!(rights, "CapEff:\t00000000a80405fb\n");
 
     // Processes: neither sees the other's, so that it has no name for one to be signalled or traced by.
     let sleepers = "ps -o args | grep -c '^sleep'; kill -0 -1; ls -d /proc/[0-9]* | wc -l";

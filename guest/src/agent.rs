@@ -596,7 +596,10 @@ impl Agent {
         let container = self.containers.iter().find(|container| container.id == task.container);
         let killed = task.status() == Some(ExitStatus::Signal(libc::SIGKILL as u8));
         match container {
-            Some(container) if container.has_memory_limit => return container.cgroup().oom_kills() > 0,
+            // Where there are others, what was killed in the guest says nothing of this one.
+            Some(container) if container.has_memory_limit || self.is_shared => {
+                return container.cgroup().oom_kills() > 0;
+            }
             Some(container) if killed && container.cgroup().oom_kills() > 0 => return true,
             _ if !killed => return false,
             _ => {}

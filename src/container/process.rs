@@ -191,7 +191,12 @@ fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
     if host_config.privileged {
         return Ok(Capabilities::ALL);
     }
-    Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)
+    // In a shared VM a frame with another's address would pass for that one's, who may be in another network.
+    let raw = ["NET_RAW".to_owned()];
+    let all = |capability: &String| capability.eq_ignore_ascii_case("ALL");
+    let withheld = host_config.vm.is_some() && !host_config.cap_add.iter().any(all);
+    let withheld = if withheld { raw.as_slice() } else { &[] };
+    Capabilities::of_container(&host_config.cap_add, &[&host_config.cap_drop, withheld].concat())
 }
 
 /// Docker's own variables, under those of the container and these. One without `=` takes its variable away.

@@ -55,6 +55,14 @@ pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
     lock.with_context(|| format!("cannot lock {}", path.display()))
 }
 
+/// The same, unless somebody holds it.
+///
+/// # Errors
+/// As `open(2)` and `flock(2)`.
+pub fn try_lock(folder: &Path) -> io::Result<Option<Lock>> {
+    Lock::take(&folder.join(".lock"), false)
+}
+
 /// Reads a record; `None` when it is not there.
 ///
 /// # Errors

@@ -46,7 +46,6 @@ impl Agent {
         }
         // What is ready was made for a guest with one.
         self.parked = None;
-        self.is_shared = true;
         let common = self.cgroups.common()?.directory();
         devices::allow(common, Reach::Dockers)
             .map_err(|error| Failure::internal("cannot say which devices containers reach", error))?;
@@ -56,6 +55,8 @@ impl Agent {
             let watched = self.memory.watch(self.cgroups.common()?, &self.epoll, MEMORY);
             watched.map_err(|error| Failure::internal("cannot watch the containers' memory", error))?;
         }
+        // Last: what failed is tried again by the next container, which does not run without it.
+        self.is_shared = true;
         Ok(())
     }
 

@@ -119,11 +119,17 @@ impl Plan {
         Purpose { size: self.size, image: None }
     }
 
-    /// Refuses limits that are more than the VM has.
+    /// Refuses limits that are more than the VM has, and what would let one container speak for another.
     ///
     /// # Errors
     /// Which, and what the VM has.
     pub fn check(&self, name: &Name, host_config: &HostConfig) -> Result<()> {
+        if process::security_options(&host_config.security_opt)?.unconfined && !host_config.privileged {
+            return Err(Error::Invalid(format!(
+                "--security-opt seccomp=unconfined: a container without a filter reaches what others of VM {name} say to the host; \
+                 leave --vm out"
+            )));
+        }
         let Share { memory, cpus } = self.share;
         let larger =
             format!("give it more in vm/{name}.toml of hull's configuration folder, or leave --vm out");

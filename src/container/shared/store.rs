@@ -64,6 +64,14 @@ impl Vms {
         folder::lock(&self.root).map_err(|error| Error::Keeper(format!("of the VM: {error:#}")))
     }
 
+    /// The same, unless somebody does so already.
+    ///
+    /// # Errors
+    /// When the file cannot be locked.
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        folder::try_lock(&self.root).map_err(Error::file("cannot lock", &self.root))
+    }
+
     /// Connects to the keeper of a VM, which is started if there is none; with `template` its VM need not boot.
     ///
     /// # Errors

@@ -322,8 +322,8 @@ impl Keeper {
         }
         let length = about.len().next_multiple_of(LAYER_ALIGNMENT);
         let extent = Extent { offset: self.layers_end, length };
-        self.layers_end += length;
         self.vmm.control.send(&ToVmm::AppendLayer, Some(file.as_fd())).map_err(|_| Breach)?;
+        self.layers_end += length;
         self.layers.insert(file_id, extent);
         Ok(extent)
     }

@@ -19,7 +19,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd, RawFd},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hull_protocol::{Extent, HostMessage, ProcessId};
@@ -55,6 +55,9 @@ use crate::{
         control::{ExitReason, KeeperMessage as ToVmm, VmmMessage},
     },
 };
+
+/// Before the end of the VM is looked for again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Containers of one VM at once: the guest's layer disk has no more partitions, and each takes descriptors.
 const MAX_MEMBERS: usize = 200;
@@ -151,6 +154,8 @@ struct Keeper {
     agent: Option<Agent>,
     stage: Stage,
     deadline: Option<Instant>,
+    /// When the end of the VM, which others kept it from, is looked for again.
+    look_again: Option<Instant>,
     reason: Option<ExitReason>,
     listener: Option<OwnedFd>,
     signals: Signals,
@@ -222,6 +227,7 @@ impl Keeper {
             agent: None,
             stage: Stage::Booting,
             deadline,
+            look_again: None,
             reason: None,
             listener: Some(listener),
             signals,
@@ -267,7 +273,8 @@ impl Keeper {
     }
 
     /// Waits until something happens.
-    fn wait(&self) -> Vec<(Source, PollFlags)> {
+    fn wait(&mut self) -> Vec<(Source, PollFlags)> {
+        let end = self.deadline.into_iter().chain(self.look_again.take()).min();
         let mut sources: Vec<(Source, PollFd<'_>)> = Vec::new();
         let mut add = |source, descriptor, waiting: bool| {
             let flags = if waiting { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
@@ -302,7 +309,7 @@ impl Keeper {
         // Last: by then everything that the VMM sent before its end is read.
         add(Source::Exit, self.vmm.process.exit(), false);
         let (whose, mut descriptors): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-        let timeout = self.deadline.map(|end| {
+        let timeout = end.map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
@@ -457,7 +464,11 @@ impl Keeper {
         if self.members.iter().any(|member| member.channel.is_some()) {
             return;
         }
-        let Ok(_entering) = self.vms.lock() else { return };
+        // Who holds it may be waiting for this keeper to accept a connection.
+        let Ok(Some(_entering)) = self.vms.try_lock() else {
+            self.look_again = Some(Instant::now() + PAUSE);
+            return;
+        };
         self.accept();
         if self.visitors.is_empty() {
             // From here on whoever comes waits for the next one.

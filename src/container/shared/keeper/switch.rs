@@ -2,7 +2,8 @@
 //!
 //! In the guest each container's card is on top of the VM's with an address of its own, and none of them reaches another there. Here
 //! what such an address has sent goes to its own network, and what that sends goes to this address whatever it says: so
-//! containers are as far from each other as in VMs of their own. Nothing is lost on the way, since who is not read does not send.
+//! containers are as far from each other as in VMs of their own, but for one that may write frames itself (`NET_RAW` or `NET_ADMIN`, which
+//! it has when it is given them): the guest's kernel does not look at who these say they are from. Nothing is lost on the way, since who is not read does not send.
 
 use std::{
     io,
