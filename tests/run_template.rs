@@ -5,7 +5,6 @@ mod common;
 use std::{
     collections::HashSet,
     fs,
-    os::unix::fs::MetadataExt,
     process::Stdio,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -146,15 +145,14 @@ fn a_damaged_template_stops_nobody() {
     };
     let id = hull(&["template", "build", "--cpus", "1", "busybox"]);
     let snapshot = cache.join("hull/templates").join(&id).join("snapshot");
-    let before = fs::metadata(&snapshot).expect("the snapshot");
-    let length = before.len();
+    let whole = fs::metadata(&snapshot).expect("the snapshot").len();
     fs::File::options()
         .write(true)
         .open(&snapshot)
-        .and_then(|file| file.set_len(length - 100))
+        .and_then(|file| file.set_len(whole - 100))
         .expect("a cut");
     for _ in 0..2 {
         assert_eq!(hull(&["run", "--rm", "--cpus", "1", "busybox", "echo", "hi"]), "hi");
     }
-    assert_ne!(fs::metadata(&snapshot).expect("a new snapshot").ino(), before.ino());
+    assert_ne!(fs::metadata(&snapshot).expect("a new snapshot").len(), whole - 100);
 }

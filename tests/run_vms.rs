@@ -41,7 +41,8 @@ fn containers_share_a_vm() {
     let script = "echo up; hostname; exec sleep 100000";
     for name in ["one", "two"] {
         let host = format!("host-{name}");
-        home.ok(&["run", "-d", "--vm", "dev", "--name", name, "-h", &host, "busybox", "sh", "-c", script]);
+        let options = ["--vm", "dev", "--name", name, "-h", &host, "--cap-add", "NET_RAW"];
+        home.ok(&[&["run", "-d"], &options[..], &["busybox", "sh", "-c", script]].concat());
     }
     assert_eq!(vmms(&home), 1);
     for name in ["one", "two"] {
