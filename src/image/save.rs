@@ -27,6 +27,10 @@ pub fn save(images: &[Saved], to: impl Write) -> Result<()> {
     let mut written = BTreeSet::new();
     let (mut index, mut docker) = (Vec::new(), Vec::new());
     add(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
+    // Whoever unpacks it with what made Docker's archives makes folders that are not in it root's, or fails.
+    for folder in ["blobs/", "blobs/sha256/"] {
+        archive.append_data(&mut folder_header(), folder, io::empty()).map_err(failed)?;
+    }
     for Saved { image, names } in images {
         let manifest = image.manifest_json()?;
         for blob in image.plan()?.iter().map(|layer| layer.blob).chain([image.id, image.manifest]) {
@@ -78,6 +82,13 @@ fn header(size: u64) -> Header {
     header.set_entry_type(EntryType::Regular);
     header.set_size(size);
     header.set_mode(0o644);
+    header
+}
+
+fn folder_header() -> Header {
+    let mut header = header(0);
+    header.set_entry_type(EntryType::Directory);
+    header.set_mode(0o755);
     header
 }
 
