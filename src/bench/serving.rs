@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
 };
@@ -16,7 +16,10 @@ use serde::Serialize;
 use super::statistics::Summary;
 use crate::{
     container::{action, state::Store},
-    vm::control::{ClientMessage, Stream},
+    vm::{
+        control::{ClientMessage, Stream},
+        wait,
+    },
     vmm::channel::Channel,
 };
 
@@ -73,8 +76,7 @@ pub fn measure(containers: &[String], duration: Duration) -> anyhow::Result<Serv
 /// Waits for an answer, or until the next request.
 fn wait(clients: &[Client], end: Instant) -> anyhow::Result<()> {
     let due = clients.iter().map(|client| client.due).fold(end, Instant::min);
-    let left = due.saturating_duration_since(Instant::now());
-    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    let left = wait::left(due);
     let mut sources: Vec<_> =
         clients.iter().map(|client| PollFd::new(&client.output, PollFlags::IN)).collect();
     match poll(&mut sources, Some(&left)) {

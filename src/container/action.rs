@@ -17,6 +17,11 @@ use crate::{
     vmm::channel::{Channel, Received},
 };
 
+/// Why a keeper that lives on has closed a connection.
+pub(super) fn too_many() -> Error {
+    Error::Keeper("has too many commands to listen to; end some, and try again".to_owned())
+}
+
 /// How long a keeper may take to open its door, or to close it behind itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at it.
@@ -81,7 +86,7 @@ fn await_over(store: &Store, folder: &Folder, channel: &Channel) -> Result<Optio
         && let Ok(folder) = store.find(folder.id.as_str())
         && folder.state()?.status.needs_keeper()
     {
-        return Err(Error::Keeper("has too many commands to listen to; end some, and try again".to_owned()));
+        return Err(too_many());
     }
     Ok(told)
 }

@@ -176,7 +176,7 @@ pub(super) fn ask(
 /// Why a keeper has closed the connection.
 fn gone(folder: &Folder) -> Error {
     if folder.state().is_ok_and(|state| state.status.needs_keeper()) {
-        return Error::Keeper("has too many commands to listen to; end some, and try again".to_owned());
+        return action::too_many();
     }
     Error::Conflict(format!("Container {} has ended", folder.id))
 }

@@ -7,7 +7,16 @@ use std::{
 };
 
 use super::error::{Error, Result};
-use crate::vm::sparse;
+use crate::{assets::Assets, vm::sparse};
+
+/// Makes a disk with nothing on it.
+///
+/// # Errors
+/// When the empty one is missing, or the disk is full.
+pub fn make_empty(path: &Path) -> Result<()> {
+    let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
+    make(&empty.map_err(Error::missing)?, path)
+}
 
 /// Makes a container's data disk of an empty one: by reference where the file system can, else only what is not a hole. It is
 /// there in whole or not at all.

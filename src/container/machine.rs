@@ -25,7 +25,7 @@ pub const COMMAND_LINE: &str = "console=hvc0 root=/dev/vda rootfstype=erofs init
 /// The guest's address on vsock. Each VM has a vsock of its own, so all can have the same.
 const GUEST_CID: u32 = 3;
 /// Layers begin at multiples of this on the layer disk.
-const LAYER_ALIGNMENT: u64 = 4096;
+pub const LAYER_ALIGNMENT: u64 = 4096;
 
 /// Names a file that samples of the guest's instruction pointer are written to, for `hull bench boot --profile`.
 pub const PROFILE_VARIABLE: &str = "HULL_PROFILE";

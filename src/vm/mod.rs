@@ -19,3 +19,4 @@ pub mod timestamp;
 pub mod touched;
 pub mod unfinished;
 pub mod usage;
+pub mod wait;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     net::SocketFlags,
 };
 
@@ -26,7 +26,7 @@ use crate::{
     vm::{
         control::{ClientMessage, ExecNews, KeeperMessage, Timings},
         signals::Signals,
-        timestamp,
+        timestamp, wait,
     },
     vmm::{
         channel::{Channel, Received},
@@ -101,8 +101,7 @@ fn pause(folder: &Folder, wait: Duration) -> std::io::Result<Pause> {
     let mut others: Vec<Channel> = Vec::new();
     let mut stopped = false;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() || stopped {
+        if Instant::now() >= end || stopped {
             return Ok(Pause { visitors: Visitors { first: None, others }, listener, stopped });
         }
         let mut set = vec![PollFd::new(&signals, PollFlags::IN)];
@@ -110,8 +109,7 @@ fn pause(folder: &Folder, wait: Duration) -> std::io::Result<Pause> {
             set.push(PollFd::new(&listener, PollFlags::IN));
         }
         set.extend(others.iter().map(|other| PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN)));
-        let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        let _ = poll(&mut set, Some(&limit));
+        let _ = poll(&mut set, Some(&wait::left(end)));
         stopped = signals.next().is_some();
         others.retain(|other| hear(other, &mut stopped));
         if others.len() < MOST

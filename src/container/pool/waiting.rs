@@ -4,12 +4,12 @@ use std::{
     fs::{self, File},
     os::fd::{AsFd, OwnedFd, RawFd},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hull_protocol::{AgentMessage, Extent, HostMessage, MAX_FRAME, VERSION};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     net::SocketFlags,
 };
@@ -30,6 +30,7 @@ use crate::{
         keeper::agent::{self, Agent},
         launch::Vmm,
         signals::Signals,
+        wait,
     },
     vmm::{
         channel::{Channel, Received},
@@ -172,11 +173,7 @@ impl Waiting {
 
     /// Waits until somebody says something.
     fn poll(&self, deadline: Option<Instant>) -> Result<()> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.map(|left: Duration| Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        let left = deadline.map(wait::left);
         let mut sources = vec![
             PollFd::from_borrowed_fd(self.vmm.control.as_fd(), PollFlags::IN),
             PollFd::new(&self.vmm.console, PollFlags::IN),

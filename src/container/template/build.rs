@@ -26,6 +26,7 @@ use crate::{
     vm::{
         keeper::agent::{self, Agent},
         launch::{Exit, Vmm},
+        wait,
     },
     vmm::{
         channel::Received,
@@ -118,8 +119,7 @@ impl Builder {
 
     /// Waits until somebody says something.
     fn wait(&self) -> Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let left = wait::left(self.deadline);
         let control = self.vmm.control.as_fd();
         let mut sources = vec![
             PollFd::from_borrowed_fd(control, PollFlags::IN),

@@ -230,6 +230,12 @@ impl Templates {
         self.open_one(&inputs.id(purpose)).or_else(any_image)
     }
 
+    /// The same, if it can have this for its data disk: a guest asks only once how large one is.
+    pub fn find_for(&self, purpose: &Purpose, data_disk: &File) -> Option<Template> {
+        let length = |file: &File| file.metadata().map(|file| file.len()).ok();
+        self.find(purpose).filter(|template| length(&template.data_disk) == length(data_disk))
+    }
+
     /// Name of the template for this purpose, whether there is one or not. `None` when something to build it of is missing.
     pub fn id(purpose: &Purpose) -> Option<String> {
         Self::inputs().map(|inputs| inputs.id(purpose))

@@ -1,14 +1,12 @@
 //! What the keeper waits for.
 
-use std::{
-    os::fd::{AsFd, BorrowedFd},
-    time::Instant,
-};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use hull_protocol::ProcessId;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 
 use super::{ClientId, Keeper, PROCESS, streams::Streams};
+use crate::vm::wait;
 
 /// Somebody the keeper hears from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +41,11 @@ pub enum Source {
 
 /// The descriptors of one `poll(2)`, and whose they are.
 #[derive(Default)]
-struct Set<'a> {
-    sources: Vec<Source>,
-    descriptors: Vec<PollFd<'a>>,
-}
+struct Set<'a>(Vec<(Source, PollFd<'a>)>);
 
 impl<'a> Set<'a> {
     fn add(&mut self, source: Source, descriptor: BorrowedFd<'a>, flags: PollFlags) {
-        self.sources.push(source);
-        self.descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+        self.0.push((source, PollFd::from_borrowed_fd(descriptor, flags)));
     }
 
     fn add_streams(&mut self, process: ProcessId, streams: &'a Streams) {
@@ -115,15 +109,6 @@ impl Keeper {
         if self.stage != super::Stage::Gone {
             set.add(Source::Exit, self.vmm.process.exit(), PollFlags::IN);
         }
-
-        let timeout = self.next_deadline().map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
-        });
-        match rustix::event::poll(&mut set.descriptors, timeout.as_ref()) {
-            Ok(_) | Err(_) => {}
-        }
-        let flags = set.descriptors.iter().map(PollFd::revents);
-        set.sources.iter().copied().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect()
+        wait::wait(set.0, self.next_deadline())
     }
 }

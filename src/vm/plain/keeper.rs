@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::{
     Description, Folder, State, Status,
@@ -23,7 +23,7 @@ use crate::{
         keeper::ClientId,
         launch::{self, Vmm},
         signals::Signals,
-        timestamp,
+        timestamp, wait,
     },
     vmm::{
         channel::{Channel, Received},
@@ -244,16 +244,7 @@ impl Keeper {
         if self.end.is_none() {
             add(Source::Exit, self.vmm.process.exit(), PollFlags::IN);
         }
-        let (whose, mut descriptors): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-        let timeout = self.end.or(self.patience).map(|end| {
-            let left = end.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
-        });
-        if poll(&mut descriptors, timeout.as_ref()).is_err() {
-            return Vec::new();
-        }
-        let flags = descriptors.iter().map(PollFd::revents);
-        whose.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect()
+        wait::wait(sources, self.end.or(self.patience))
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags, buffer: &mut [u8]) {

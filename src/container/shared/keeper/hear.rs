@@ -20,6 +20,7 @@ use super::{
     member::{Member, MemberId, Progress, stdio},
 };
 use crate::{
+    container::machine::LAYER_ALIGNMENT,
     vm::keeper::{
         agent::{self, Agent, Peer},
         outcome::printable,
@@ -33,8 +34,6 @@ use crate::{
 
 /// SIGKILL.
 const KILL: Signal = 9;
-/// Layers begin at multiples of this on the layer disk.
-const LAYER_ALIGNMENT: u64 = 4096;
 /// Layers of one container.
 const MAX_LAYERS: usize = 255;
 

@@ -24,7 +24,7 @@ use std::{
 
 use hull_protocol::{Extent, HostMessage, ProcessId};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags},
     net::SocketFlags,
 };
 
@@ -34,7 +34,6 @@ use self::{
 };
 use super::{Hail, Plan, store::Vms};
 use crate::{
-    assets::Assets,
     config::Name,
     container::{
         disk,
@@ -49,6 +48,7 @@ use crate::{
         keeper::{Limits, agent::Agent, outcome::Tail},
         launch::{self, Vmm},
         signals::Signals,
+        wait,
     },
     vmm::{
         channel::{Channel, Received},
@@ -187,14 +187,11 @@ impl Keeper {
         let newborn = machine::begin()?;
         let path = folder.join(DISK);
         if !path.exists() {
-            let empty = Assets::find().and_then(|assets| Assets::open(&assets.data_disk()));
-            disk::make(&empty.map_err(Error::missing)?, &path)?;
+            disk::make_empty(&path)?;
         }
         let data_disk = File::options().read(true).write(true).open(&path);
         let data_disk = data_disk.map_err(Error::file("cannot open", &path))?;
-        let length = |file: &File| file.metadata().map(|about| about.len()).ok();
-        let template = template.then(|| Templates::open().find(&plan.purpose())).flatten();
-        let template = template.filter(|template| length(&template.data_disk) == length(&data_disk));
+        let template = template.then(|| Templates::open().find_for(&plan.purpose(), &data_disk)).flatten();
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
         let machine = machine::describe(Parts {
             size: plan.size,
@@ -308,16 +305,7 @@ impl Keeper {
         add(Source::Signals, self.signals.as_fd(), false);
         // Last: by then everything that the VMM sent before its end is read.
         add(Source::Exit, self.vmm.process.exit(), false);
-        let (whose, mut descriptors): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-        let timeout = end.map(|end| {
-            let left = end.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
-        });
-        if poll(&mut descriptors, timeout.as_ref()).is_err() {
-            return Vec::new();
-        }
-        let flags = descriptors.iter().map(PollFd::revents);
-        whose.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect()
+        wait::wait(sources, end)
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags, buffer: &mut [u8]) {
