@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::image::erofs;
+use crate::{image::erofs, vmm::config::VmSize};
 
 /// The hidden verbs.
 #[derive(Debug, Subcommand)]
@@ -33,8 +33,15 @@ pub enum Verb {
         /// Descriptor of the socket that keepers connect to.
         door: std::os::fd::RawFd,
     },
-    /// Runs the VM that a keeper describes on inherited descriptors
-    Vmm,
+    /// Runs the VM that a keeper describes on its standard input
+    Vmm {
+        /// Bytes that it begins with.
+        memory: u64,
+        /// Bytes that it can get beside these.
+        growth: u64,
+        /// Virtual CPUs.
+        vcpus: u8,
+    },
 }
 
 impl Verb {
@@ -48,7 +55,7 @@ impl Verb {
             Verb::Waiting(verb) => verb.run(),
             Verb::VmKeeper(verb) => verb.run(),
             Verb::Net { name, door } => crate::network::run(&name, door).map(|()| ExitCode::SUCCESS),
-            Verb::Vmm => Ok(crate::vmm::run()),
+            Verb::Vmm { memory, growth, vcpus } => Ok(crate::vmm::run(VmSize { memory, growth, vcpus })),
         }
     }
 }

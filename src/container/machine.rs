@@ -45,8 +45,6 @@ pub struct Machine {
 
 /// What a VM is made of, besides what is the same for all.
 pub struct Parts<'a> {
-    /// How large it is.
-    pub size: VmSize,
     /// The layers of its image, lowest first.
     pub layers: Vec<File>,
     /// Its data disk.
@@ -64,7 +62,7 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a file cannot be opened; the message says what to do.
 pub fn describe(parts: Parts<'_>) -> Result<Machine> {
-    let Parts { size, layers: files, data_disk, snapshot, roots, console } = parts;
+    let Parts { layers: files, data_disk, snapshot, roots, console } = parts;
     let failed = |error: io::Error| Error::Keeper(format!("cannot prepare: {error}"));
     let assets = Assets::find().map_err(Error::missing)?;
     let open = |path: PathBuf| Assets::open(&path).map_err(Error::missing);
@@ -106,8 +104,6 @@ pub fn describe(parts: Parts<'_>) -> Result<Machine> {
     let disk =
         |file, read_only, serial: &str| DeviceConfig::Disk { file, read_only, serial: serial.to_owned() };
     let config = VmmConfig {
-        vcpus: size.vcpus,
-        memory: size.memory,
         start,
         devices: vec![
             DeviceConfig::Console { input: None, output },
@@ -117,7 +113,7 @@ pub fn describe(parts: Parts<'_>) -> Result<Machine> {
             DeviceConfig::Vsock { cid: GUEST_CID },
             DeviceConfig::Entropy,
             DeviceConfig::Balloon,
-            DeviceConfig::Memory { size: size.growth },
+            DeviceConfig::Memory,
             DeviceConfig::Share { roots },
             DeviceConfig::Network { mac: Network::FIRST.mac, mtu: crate::network::MTU },
         ],
@@ -126,13 +122,13 @@ pub fn describe(parts: Parts<'_>) -> Result<Machine> {
     Ok(Machine { config, descriptors, rootfs: rootfs_file, layers: extents })
 }
 
-/// Starts a VMM, which comes up while all else is opened that its VM is made of.
+/// Starts the VMM of a VM of this size, which comes up while all else is opened that its VM is made of.
 ///
 /// # Errors
 /// When `/dev/kvm` cannot be opened, with what to do about it; or the process is out of descriptors.
-pub fn begin() -> Result<Newborn> {
+pub fn begin(size: VmSize) -> Result<Newborn> {
     let kvm = launch::open_kvm().map_err(|error| Error::Missing(error.to_string()))?;
-    launch::start(kvm).map_err(not_started)
+    launch::start(kvm, size).map_err(not_started)
 }
 
 /// What to call an error from a VMM that is not to be had.

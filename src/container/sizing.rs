@@ -8,6 +8,7 @@ use super::{
     HostConfig,
     error::{Error, Result},
 };
+pub use crate::vmm::config::VmSize;
 use crate::{config::Size, vm::keeper::Limits};
 
 /// Memory that every VM begins with. What is not used of it costs the host nothing.
@@ -26,18 +27,6 @@ const BOOT_TIMEOUT_VARIABLE: &str = "HULL_BOOT_TIMEOUT";
 pub fn boot_limit() -> Duration {
     let seconds = std::env::var(BOOT_TIMEOUT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
     seconds.map_or_else(|| Limits::default().boot * Quirks::detect().patience(), Duration::from_secs)
-}
-
-/// The size of a VM, as far as its guest is told at its boot: a template is of one size. Whatever a container's limits are, there
-/// are few of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VmSize {
-    /// Bytes that it begins with, a multiple of 2 MiB.
-    pub memory: u64,
-    /// Bytes that it has addresses for beside these.
-    pub growth: u64,
-    /// Virtual CPUs: a power of two, or the most there can be.
-    pub vcpus: u8,
 }
 
 /// What a container may have of its VM.
@@ -69,7 +58,8 @@ impl Host {
         Self { memory: memory.totalram * u64::from(memory.mem_unit), cpus, default_vcpus }
     }
 
-    /// The VM for a container.
+    /// The VM for a container, as far as its guest is told at its boot: a template is of one size. Whatever a container's limits
+    /// are, there are few of these.
     ///
     /// # Errors
     /// When a limit is below Docker's minimum or above what the host has.

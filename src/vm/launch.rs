@@ -1,25 +1,23 @@
 //! Starts a VMM process, its end tied to ours, and tells it what it is to be once that is known.
 
 use std::{
+    ffi::CString,
     fmt,
     fs::File,
     io::{self, Seek, Write},
     iter,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::{CommandExt, ExitStatusExt},
-    },
-    process::{Child, Command},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
     fs::MemfdFlags,
-    process::{Pid, PidfdFlags, Signal},
+    process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid},
 };
 
+use super::spawn::spawn;
 use crate::vmm::{
     channel::Channel,
-    config::{Fd, VmmConfig},
+    config::{Fd, VmSize, VmmConfig},
     delivery,
 };
 
@@ -83,30 +81,21 @@ pub struct Newborn {
     console: OwnedFd,
 }
 
-/// Starts a VMM on `/dev/kvm`. It comes up while the VM's files are opened, so this is done first.
+/// Starts the VMM of a VM of this size on `/dev/kvm`. It comes up while the VM's files are opened, so this is done first.
 ///
 /// The VMM is killed when this thread ends, however it ends.
 ///
 /// # Errors
 /// When the program cannot be executed, or the process is out of descriptors.
-pub fn start(kvm: File) -> io::Result<Newborn> {
+pub fn start(kvm: File, size: VmSize) -> io::Result<Newborn> {
     let (control, far_control) = Channel::pair()?;
     let (console, far_console) = console()?;
-    let parent = rustix::process::getpid();
-    let mut program = Command::new("/proc/self/exe");
-    program
-        .args(["internal", "vmm"])
-        .stdin(OwnedFd::from(far_control))
-        .stdout(far_console.try_clone()?)
-        .stderr(far_console.try_clone()?);
-    // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
-    unsafe {
-        program.pre_exec(move || die_with(parent));
-    }
-    let child = program.spawn()?;
-    let pid = Pid::from_child(&child);
-    let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let process = Box::new(ChildProcess { child, exit });
+    let numbers = [size.memory, size.growth, size.vcpus.into()].map(|number| number.to_string());
+    let [memory, growth, vcpus] = numbers.map(|number| CString::new(number).unwrap_or_default());
+    let arguments = [c"/proc/self/exe", c"internal", c"vmm", &memory, &growth, &vcpus];
+    let far_control = OwnedFd::from(far_control);
+    let (pid, exit) = spawn(&arguments, [far_control.as_fd(), far_console.as_fd(), far_console.as_fd()])?;
+    let process = Box::new(ChildProcess { pid, exit, end: None });
     deliver(&control, &[kvm.as_fd()])?;
     Ok(Newborn { vmm: Vmm { control, console, process }, console: far_console })
 }
@@ -171,20 +160,12 @@ pub fn console() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// In the child, before the VMM is executed: ends it with its parent.
-fn die_with(parent: Pid) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The keeper may have died before the line above: then no signal comes any more.
-    if rustix::process::getppid() != Some(parent) {
-        return Err(io::Error::from(rustix::io::Errno::SRCH));
-    }
-    Ok(())
-}
-
 /// A child of ours.
 struct ChildProcess {
-    child: Child,
+    pid: Pid,
     exit: OwnedFd,
+    /// Once it was waited for.
+    end: Option<Exit>,
 }
 
 impl Process for ChildProcess {
@@ -193,27 +174,28 @@ impl Process for ChildProcess {
     }
 
     fn reap(&mut self) -> Exit {
-        match self.child.wait() {
-            Ok(status) => match (status.code(), status.signal()) {
+        let wait = || match rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty())) {
+            Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Exit::Code(code),
                 (None, Some(libc::SIGKILL)) => Exit::Killed,
                 (None, Some(signal)) => Exit::Other(format!("was killed by signal {signal}")),
-                (None, None) => Exit::Other(status.to_string()),
+                (None, None) => Exit::Other("ended".to_owned()),
             },
+            Ok(None) => Exit::Other("ended".to_owned()),
             Err(error) => Exit::Other(format!("cannot be waited for: {error}")),
-        }
+        };
+        self.end.get_or_insert_with(wait).clone()
     }
 
     fn kill(&mut self) {
         // An error means that it has ended already.
-        let _ = self.child.kill();
+        let _ = pidfd_send_signal(&self.exit, Signal::KILL);
     }
 }
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Once it was waited for, both do nothing.
         self.kill();
-        let _ = self.child.wait();
+        self.reap();
     }
 }

@@ -14,6 +14,7 @@ pub mod log;
 pub mod plain;
 pub mod signals;
 pub mod sparse;
+mod spawn;
 pub mod sums;
 pub mod timestamp;
 pub mod touched;

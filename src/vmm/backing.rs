@@ -9,14 +9,11 @@
 //! written is mapped from there. So the next snapshot can tell what has changed since, the VM gives up memory of its own for
 //! pages that it shares with all that go on from the snapshot, and nothing is to be merged when a difference is restored.
 
-use std::{cell::RefCell, fs::File, io, ops::Range, os::fd::AsRawFd, ptr, sync::Arc};
+use std::{cell::RefCell, fs::File, io, ops::Range, os::fd::AsRawFd, ptr};
 
 use anyhow::Context;
 use hull_devices::device::Memory;
-use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
-    mmap::MmapRegionBuilder,
-};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
 use super::{
     page_map::PageMap,
@@ -29,6 +26,67 @@ const MAX_STRETCHES: usize = 8192;
 const MAX_ALL: usize = 3 * MAX_STRETCHES;
 /// Most snapshots that are mapped over each other.
 pub const MAX_FILES: usize = 32;
+
+/// A snapshot that a VM is to go on from, and what it differs from.
+pub struct Layers {
+    /// All of the VM but its memory.
+    pub state: State,
+    /// The files and what each has of the memory, the snapshot first.
+    memory: Vec<(File, Vec<Range<u64>>)>,
+    top: Top,
+}
+
+impl Layers {
+    /// Opens a snapshot, the first of these `files`, and those that it differs from, each of which the one before it differs from.
+    ///
+    /// # Errors
+    /// When a file is no snapshot or does not fit the one above it.
+    pub fn open(files: Vec<File>) -> anyhow::Result<Self> {
+        anyhow::ensure!(files.len() <= MAX_FILES, "over {MAX_FILES} snapshots differ from each other");
+        let mut files = files.into_iter();
+        let mut file = files.next().context("there is no snapshot to go on from")?;
+        let state = snapshot::read(&file)?;
+        let digest = hex::encode(snapshot::digest(&file)?);
+        let (mut difference, mut memory) = (state.difference.clone(), Vec::new());
+        while let Some(Difference { from, stretches }) = difference {
+            memory.push((file, stretches));
+            file = files.next().context("the snapshot that it differs from is missing")?;
+            let below = snapshot::read_layer(&file, &from, state.memory);
+            difference = below.context("the snapshot that it differs from")?.difference;
+        }
+        let stretches = memory.iter().map(|(_, stretches)| stretches.len()).sum();
+        anyhow::ensure!(
+            stretches <= MAX_ALL,
+            "the snapshot has {stretches} stretches of memory: it is damaged"
+        );
+        let top = Top { digest, files: memory.len() + 1, stretches };
+        memory.push((file, vec![0..state.memory]));
+        Ok(Self { state, memory, top })
+    }
+
+    /// Has all of a VM's memory that the snapshot has show it.
+    ///
+    /// # Errors
+    /// When a file cannot be mapped.
+    pub fn show(self, memory: &Memory) -> anyhow::Result<(State, Backing)> {
+        for (file, stretches) in self.memory.iter().rev() {
+            show(memory, file, stretches).context("cannot map the snapshot's memory")?;
+        }
+        Ok((self.state, Backing { top: RefCell::new(Some(self.top)), ..Backing::none() }))
+    }
+
+    /// The VM, when somebody else has the memory.
+    ///
+    /// # Errors
+    /// When the snapshot has only what differs from another.
+    pub fn without_memory(self) -> anyhow::Result<State> {
+        anyhow::ensure!(
+            self.state.difference.is_none(),
+            "a snapshot that differs from another is not served by a page fault handler; go on from one that is whole"
+        );
+        Ok(self.state)
+    }
+}
 
 /// What a VM's memory is mapped from.
 pub struct Backing {
@@ -51,58 +109,6 @@ impl Backing {
     /// That of memory of which there is no snapshot. To be made before the process is confined.
     pub fn none() -> Self {
         Self { pages: PageMap::open().ok(), top: RefCell::new(None) }
-    }
-
-    /// Maps the memory of a VM, as far as a snapshot has it, whose `regions` depend on how far it had grown: `files` are the snapshot that it goes on from and, below it, those that
-    /// it differs from.
-    ///
-    /// # Errors
-    /// When a file is no snapshot or does not fit the one above it, or cannot be mapped.
-    pub fn map(
-        files: Vec<File>,
-        regions: impl FnOnce(u64) -> Vec<(GuestAddress, usize)>,
-    ) -> anyhow::Result<(State, Memory, Self)> {
-        anyhow::ensure!(files.len() <= MAX_FILES, "over {MAX_FILES} snapshots differ from each other");
-        let mut files = files.into_iter();
-        let mut file = files.next().context("there is no snapshot to go on from")?;
-        let state = snapshot::read(&file)?;
-        let top = hex::encode(snapshot::digest(&file)?);
-        let (mut difference, mut above) = (state.difference.clone(), Vec::new());
-        while let Some(Difference { from, stretches }) = difference {
-            above.push((file, stretches));
-            file = files.next().context("the snapshot that it differs from is missing")?;
-            let below = snapshot::read_layer(&file, &from, state.memory);
-            difference = below.context("the snapshot that it differs from")?.difference;
-        }
-        let count = above.iter().map(|(_, stretches)| stretches.len()).sum();
-        anyhow::ensure!(count <= MAX_ALL, "the snapshot has {count} stretches of memory: it is damaged");
-        let regions = regions(state.grown);
-        check_size(&regions, state.memory)?;
-        let memory = map_whole(file, &regions)?;
-        let top = Top { digest: top, files: above.len() + 1, stretches: count };
-        for (file, stretches) in above.iter().rev() {
-            show(&memory, file, stretches).context("cannot map the snapshot's memory")?;
-        }
-        Ok((state, memory, Self { top: RefCell::new(Some(top)), ..Self::none() }))
-    }
-
-    /// Memory of a VM that goes on from a snapshot, which somebody else has it from: nothing is in it yet.
-    ///
-    /// # Errors
-    /// When the file is no snapshot, or has only what differs from another.
-    pub fn elsewhere(
-        file: &File,
-        regions: impl FnOnce(u64) -> Vec<(GuestAddress, usize)>,
-    ) -> anyhow::Result<(State, Memory, Self)> {
-        let state = snapshot::read(file)?;
-        anyhow::ensure!(
-            state.difference.is_none(),
-            "a snapshot that differs from another is not served by a page fault handler; go on from one that is whole"
-        );
-        let regions = regions(state.grown);
-        check_size(&regions, state.memory)?;
-        let memory = Memory::from_ranges(&regions).context("cannot reserve memory")?;
-        Ok((state, memory, Self::none()))
     }
 
     /// What of the memory, of which a snapshot has the first `size` bytes, was written since the last one.
@@ -153,17 +159,6 @@ impl Backing {
     }
 }
 
-fn check_size(regions: &[(GuestAddress, usize)], saved: u64) -> anyhow::Result<()> {
-    let size: usize = regions.iter().map(|(_, size)| size).sum();
-    anyhow::ensure!(
-        size as u64 == saved,
-        "the snapshot is of a VM with {} MiB of memory, not {}",
-        saved >> 20,
-        size >> 20
-    );
-    Ok(())
-}
-
 /// Joins stretches with what is between them, until there are no more than `most`.
 fn join(stretches: &mut Vec<Range<u64>>, most: usize) {
     let mut gap = PAGE as u64;
@@ -177,24 +172,6 @@ fn join(stretches: &mut Vec<Range<u64>>, most: usize) {
         });
         gap *= 2;
     }
-}
-
-/// All of a VM's memory, mapped privately from a file.
-fn map_whole(file: File, regions: &[(GuestAddress, usize)]) -> anyhow::Result<Memory> {
-    let file = Arc::new(file);
-    let mut offset = MEMORY_OFFSET;
-    let mut mapped = Vec::with_capacity(regions.len());
-    for &(start, size) in regions {
-        let region = MmapRegionBuilder::new(size)
-            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
-            .with_file_offset(FileOffset::from_arc(Arc::clone(&file), offset))
-            .build()
-            .context("cannot map the snapshot's memory")?;
-        mapped.push(GuestRegionMmap::new(region, start).context("the snapshot's memory wraps around")?);
-        offset += size as u64;
-    }
-    Memory::from_regions(mapped).context("the snapshot's memory overlaps")
 }
 
 /// Has stretches of memory show what the file has of them. What they were is gone.

@@ -1,8 +1,9 @@
 use std::os::unix::fs::FileExt;
 
-use vm_memory::Bytes;
+use hull_arch::layout::MemoryMap;
+use vm_memory::{Bytes, GuestAddress};
 
-use super::*;
+use super::{super::growth, *};
 
 const REGIONS: [(GuestAddress, usize); 2] = [(GuestAddress(0), 4 << 20), (GuestAddress(1 << 32), 2 << 20)];
 
@@ -16,6 +17,13 @@ fn file(words: &[(u64, &[u8])]) -> File {
     file
 }
 
+/// Memory that shows such a file.
+fn mapped(file: &File) -> Memory {
+    let memory = Memory::from_ranges(&REGIONS).unwrap();
+    show(&memory, file, &[0..6 << 20; 1]).unwrap();
+    memory
+}
+
 fn read(memory: &Memory, address: u64) -> [u8; 5] {
     let mut word = [0; 5];
     memory.read_slice(&mut word, GuestAddress(address)).unwrap();
@@ -25,18 +33,33 @@ fn read(memory: &Memory, address: u64) -> [u8; 5] {
 #[test]
 fn memory_is_what_the_file_has_until_it_is_written() {
     let file = file(&[(0x1ffe, b"below"), ((4 << 20) + 0x10_0000, b"above")]);
-    let memory = map_whole(file.try_clone().unwrap(), &REGIONS).unwrap();
+    let memory = mapped(&file);
     assert_eq!(read(&memory, 0x1ffe), *b"below");
     assert_eq!(read(&memory, (1 << 32) + 0x10_0000), *b"above");
     // What one VM writes, no other sees.
     memory.write_slice(b"other", GuestAddress(0x1ffe)).unwrap();
-    assert_eq!(read(&map_whole(file, &REGIONS).unwrap(), 0x1ffe), *b"below");
+    assert_eq!(read(&mapped(&file), 0x1ffe), *b"below");
+}
+
+#[test]
+fn what_grew_is_saved_and_the_rest_is_there_again() {
+    const MIB: u64 = 1 << 20;
+    let map = MemoryMap::new(4 * MIB, 64 * MIB, 46).unwrap();
+    let start = map.growth.start;
+    let memory = growth::reserve(&map).unwrap();
+    // 2 MiB of the growth.
+    show(&memory, &file(&[(5 * MIB, b"grown")]), &[0..6 * MIB; 1]).unwrap();
+    assert_eq!(read(&memory, start + MIB), *b"grown");
+    // A buffer may lie on both sides of what was saved.
+    memory.write_slice(b"both sides", GuestAddress(start + 2 * MIB - 5)).unwrap();
+    assert_eq!(read(&memory, start + 2 * MIB - 1), *b" side");
+    assert_eq!(read(&memory, start + 64 * MIB - 5), [0; 5]);
 }
 
 #[test]
 fn what_was_written_is_known_and_can_be_mapped_from_elsewhere() {
     let whole = file(&[(0, b"first"), (0x5000, b"still")]);
-    let memory = map_whole(whole, &REGIONS).unwrap();
+    let memory = mapped(&whole);
     let top = Top { digest: "00".to_owned(), files: 1, stretches: 0 };
     let backing = Backing { top: RefCell::new(Some(top)), ..Backing::none() };
     assert_eq!(backing.difference(&memory, u64::MAX).unwrap().stretches, []);
@@ -63,7 +86,7 @@ fn what_was_written_is_known_and_can_be_mapped_from_elsewhere() {
 
 #[test]
 fn memory_that_cannot_be_mapped_stays_as_it_is() {
-    let memory = map_whole(file(&[(0, b"first")]), &REGIONS).unwrap();
+    let memory = mapped(&file(&[(0, b"first")]));
     memory.write_slice(b"newer", GuestAddress(0)).unwrap();
     let (read_end, _write_end) = rustix::pipe::pipe().unwrap();
     show(&memory, &File::from(read_end), &[0..0x1000; 1]).unwrap_err();
@@ -72,7 +95,7 @@ fn memory_that_cannot_be_mapped_stays_as_it_is() {
 
 #[test]
 fn there_is_a_difference_only_from_something() {
-    let memory = map_whole(file(&[]), &REGIONS).unwrap();
+    let memory = mapped(&file(&[]));
     let refusal = |backing: &Backing| backing.difference(&memory, u64::MAX).unwrap_err().to_string();
     assert!(refusal(&Backing::none()).contains("without --diff"));
     let at_most = Top { digest: String::new(), files: MAX_FILES, stretches: 0 };

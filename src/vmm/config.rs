@@ -11,30 +11,26 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Fd(pub u32);
 
-/// A VM.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VmmConfig {
+/// The size of a VM. A VMM is told of it when it is started, before anything else is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VmSize {
+    /// Bytes that it begins with, a multiple of 2 MiB.
+    pub memory: u64,
+    /// Bytes that it has addresses for beside these, a multiple of 2 MiB.
+    pub growth: u64,
     /// Virtual CPUs, 1 to 32.
     pub vcpus: u8,
-    /// Memory in bytes, a multiple of 2 MiB.
-    pub memory: u64,
+}
+
+/// What is in a VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VmmConfig {
     /// How it begins.
     pub start: Start,
     /// The devices, in the order the guest finds them (`vda`, `vdb`, …).
     pub devices: Vec<DeviceConfig>,
     /// Samples of the guest's instruction pointer are written here, for `hull bench boot --profile`.
     pub profile: Option<Fd>,
-}
-
-impl VmmConfig {
-    /// Most memory that the VM can get beside what it begins with, in bytes.
-    pub fn growth(&self) -> u64 {
-        let size = |device: &DeviceConfig| match device {
-            DeviceConfig::Memory { size } => Some(*size),
-            _ => None,
-        };
-        self.devices.iter().find_map(size).unwrap_or(0)
-    }
 }
 
 /// How a VM begins.
@@ -133,12 +129,9 @@ pub enum DeviceConfig {
         /// Largest packet, in bytes.
         mtu: u16,
     },
-    /// virtio-mem: memory beside what the VM begins with, of which it has none before [`super::control::KeeperMessage::Memory`].
-    /// One at most.
-    Memory {
-        /// Most that there can be, in bytes; a multiple of 2 MiB.
-        size: u64,
-    },
+    /// virtio-mem: memory beside what the VM begins with, of which it has none before [`super::control::KeeperMessage::Memory`], and
+    /// at most what [`VmSize::growth`] says. One at most.
+    Memory,
     /// virtio-fs: directories and files of the host. A VM whose share has a root is confined further, see [`super::confinement`].
     /// One at most.
     Share {

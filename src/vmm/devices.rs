@@ -143,7 +143,7 @@ impl Devices {
                 self.reachable.net = Some(net.clone());
                 self.add_virtio(net, wiring)
             }
-            DeviceConfig::Memory { .. } => {
+            DeviceConfig::Memory => {
                 anyhow::ensure!(self.reachable.mem.is_none(), "a VM has one memory device");
                 let backing = Box::new(GiveBack::new(wiring.memory.clone()));
                 let mem = Mem::new(GuestAddress(wiring.growth.start), wiring.growth.size, backing)

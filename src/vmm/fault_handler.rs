@@ -20,13 +20,13 @@ use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
 use serde::Serialize;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
+use vm_memory::GuestMemoryBackend;
 
 use super::{
     channel::Channel,
     control::{ExitReason, VmmMessage},
     seccomp::{self, Thread},
-    snapshot::{MEMORY_OFFSET, PAGE},
+    snapshot::{MEMORY_OFFSET, PAGE, Part, parts},
 };
 
 /// The number of a userfaultfd request (linux/userfaultfd.h) that exchanges `size` bytes.
@@ -79,18 +79,23 @@ pub struct FaultHandler {
 }
 
 impl FaultHandler {
-    /// Has the process at the other end of the socket serve this memory, which nobody may have touched. The userfaultfd comes from
-    /// `device`, an open `/dev/userfaultfd`, or from the system call.
+    /// Has the process at the other end of the socket serve the first `size` bytes of this memory, which nobody may have touched. The
+    /// userfaultfd comes from `device`, an open `/dev/userfaultfd`, or from the system call.
     ///
     /// # Errors
     /// When the system does not let us, or the handler is gone.
-    pub fn hand_over(socket: OwnedFd, device: Option<OwnedFd>, memory: &Memory) -> anyhow::Result<Self> {
+    pub fn hand_over(
+        socket: OwnedFd,
+        device: Option<OwnedFd>,
+        memory: &Memory,
+        size: u64,
+    ) -> anyhow::Result<Self> {
         let faults = open(device.as_ref()).context(
             "cannot have the system tell of page faults; `setfacl -m u:$USER:rw /dev/userfaultfd` as root gives access",
         )?;
         let mut api = Api { api: 0xaa, features: 0, ioctls: 0 };
         control(&faults, API, &mut api).context("UFFDIO_API")?;
-        let mappings = mappings(memory)?;
+        let mappings = mappings(memory, size)?;
         for mapping in &mappings {
             let (start, length) = (mapping.base_host_virt_addr, mapping.size);
             let mut register = Register { start, length, mode: MISSING, ioctls: 0 };
@@ -136,17 +141,17 @@ impl FaultHandler {
     }
 }
 
-fn mappings(memory: &Memory) -> anyhow::Result<Vec<Mapping>> {
-    let mut offset = MEMORY_OFFSET;
-    let mapping = |region: &vm_memory::GuestRegionMmap| {
-        let size = region.len();
-        let address = region.get_host_address(MemoryRegionAddress(0))? as u64;
-        let mapping =
-            Mapping { base_host_virt_addr: address, size, offset, page_size: PAGE, page_size_kib: PAGE };
-        offset += size;
-        Ok(mapping)
+fn mappings(memory: &Memory, size: u64) -> anyhow::Result<Vec<Mapping>> {
+    let mapping = |part: Part| {
+        Ok(Mapping {
+            base_host_virt_addr: memory.get_host_address(part.address)? as u64,
+            size: part.length,
+            offset: MEMORY_OFFSET + part.at,
+            page_size: PAGE,
+            page_size_kib: PAGE,
+        })
     };
-    memory.iter().map(mapping).collect()
+    parts(memory, std::slice::from_ref(&(0..size))).into_iter().map(mapping).collect()
 }
 
 /// A userfaultfd that also takes the faults of KVM, which are the kernel's.

@@ -29,65 +29,42 @@ pub struct Growth {
     slots: Cell<u32>,
 }
 
-/// Memory of a new VM.
+/// Memory of a VM, of zeroes, and the addresses that are kept for more: a region of its own, behind all others.
 ///
 /// # Errors
 /// When the addresses are not to be had.
-pub fn fresh(map: &MemoryMap) -> anyhow::Result<Memory> {
+pub fn reserve(map: &MemoryMap) -> anyhow::Result<Memory> {
     let memory = Memory::from_ranges(&map.regions())
         .with_context(|| format!("cannot reserve {} MiB of memory", map.memory() >> 20))?;
-    complete(memory, map, 0)
-}
-
-/// Adds what a snapshot does not have to its memory, in which the VM had `grown` bytes of its growth.
-///
-/// # Errors
-/// When it had more than it can get, or the addresses are not to be had.
-pub fn complete(memory: Memory, map: &MemoryMap, grown: u64) -> anyhow::Result<Memory> {
     let AddressRange { start, size } = map.growth;
-    let left = size.checked_sub(grown).with_context(|| {
-        format!("the snapshot's guest has got {} MiB of memory, this VM can get {}", grown >> 20, size >> 20)
-    })?;
-    let Some((start, size)) = region(AddressRange::new(start + grown, left)) else {
+    if size == 0 {
         return Ok(memory);
-    };
-    let rest = reserve(size, libc::PROT_READ | libc::PROT_WRITE)
+    }
+    let more = reserve_region(size as usize, libc::PROT_READ | libc::PROT_WRITE)
         // A host that never promises more than it has (`vm.overcommit_memory` 2) promises memory that may not be touched.
-        .or_else(|_| reserve(size, libc::PROT_NONE))
+        .or_else(|_| reserve_region(size as usize, libc::PROT_NONE))
         .with_context(|| format!("cannot reserve {} MiB of memory", size >> 20))?;
-    let rest = GuestRegionMmap::new(rest, start).context("the memory wraps around")?;
-    memory.insert_region(Arc::new(rest)).context("the memory overlaps")
+    let more = GuestRegionMmap::new(more, GuestAddress(start)).context("the memory wraps around")?;
+    memory.insert_region(Arc::new(more)).context("the memory overlaps")
 }
 
-fn reserve(size: usize, protection: libc::c_int) -> Result<MmapRegion, MmapRegionError> {
+fn reserve_region(size: usize, protection: libc::c_int) -> Result<MmapRegion, MmapRegionError> {
     MmapRegionBuilder::new(size)
         .with_mmap_prot(protection)
         .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
         .build()
 }
 
-/// What a snapshot has of the memory, when `grown` bytes of the growth are known.
-pub fn saved(map: &MemoryMap, grown: u64) -> Vec<(GuestAddress, usize)> {
-    let mut regions = map.regions();
-    regions.extend(region(AddressRange::new(map.growth.start, grown)));
-    regions
-}
-
-fn region(range: AddressRange) -> Option<(GuestAddress, usize)> {
-    (range.size > 0).then_some((GuestAddress(range.start), range.size as usize))
-}
-
 impl Growth {
-    /// Tells KVM of the memory: of all that the VM begins with, and of `grown` bytes more.
+    /// Tells KVM of the memory that the VM begins with.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn new(vm: Arc<VmFd>, memory: Arc<Memory>, map: MemoryMap, grown: u64) -> anyhow::Result<Self> {
+    pub fn new(vm: Arc<VmFd>, memory: Arc<Memory>, map: MemoryMap) -> anyhow::Result<Self> {
         let growth = Self { vm, memory, map, known: Cell::new(0), slots: Cell::new(0) };
         for range in &growth.map.ram {
             growth.add_slot(*range)?;
         }
-        growth.cover(grown)?;
         Ok(growth)
     }
 
@@ -135,7 +112,6 @@ impl Growth {
     }
 
     fn add_slot(&self, range: AddressRange) -> anyhow::Result<()> {
-        // Fails for what is not in one mapping, of which a snapshot might make a slot.
         let host = self.memory.get_slice(GuestAddress(range.start), range.size as usize)?;
         let slot = self.slots.get();
         let region = kvm_userspace_memory_region {

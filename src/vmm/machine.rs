@@ -1,9 +1,8 @@
-//! A VM from its configuration: memory, KVM, kernel, tables, devices, vCPUs, in the order KVM wants them.
+//! A VM from a [board](super::board) and its configuration: kernel and tables or a snapshot, devices.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,16 +10,17 @@ use event_manager::EventManager;
 use hull_arch::arguments;
 use hull_arch::boot::{self, BootData, LoadOptions};
 use hull_arch::cmdline::CommandLine;
-use hull_arch::cpu::{self, CpuModel, StateFormat, Supported, VcpuState};
-use hull_arch::layout::{self, KVM_IDENTITY_MAP, KVM_TSS, MemoryMap};
+use hull_arch::cpu::{self, CpuModel, StateFormat, VcpuState};
+use hull_arch::layout::{self, MemoryMap};
 use hull_arch::quirks::Quirks;
 use hull_arch::tables::{self, Machine as MachineTables, TablesKind};
 use hull_devices::device::{Memory, lock};
 use hull_devices::fs::Share;
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuFd, VmFd};
 
-use super::backing::Backing;
+use super::backing::{Backing, Layers};
+use super::board::Board;
 use super::channel::Channel;
 use super::config::{KernelKind, Served, Start, VmmConfig};
 use super::control::{ExitReason, VmmMessage};
@@ -29,34 +29,12 @@ use super::devices::{Devices, Wiring};
 use super::events::{self, Ending, Loop, Supervisor};
 use super::fault_handler::FaultHandler;
 use super::freezer::Freezer;
-use super::growth::{self, Growth};
+use super::growth::Growth;
 use super::parking::Parking;
 use super::seccomp::{self, Thread};
 use super::snapshot::State;
 use super::vcpu::{self, Buses};
 use super::{generation, monotonic_ns};
-
-/// KVM, and what VMs of any kind can have here.
-pub struct Host {
-    kvm: Kvm,
-    cpu: Supported,
-}
-
-impl Host {
-    /// What `/dev/kvm` offers.
-    ///
-    /// # Errors
-    /// When it is not a KVM that hull knows.
-    pub fn new(kvm: OwnedFd) -> anyhow::Result<Self> {
-        const API: i32 = 12;
-        // SAFETY: the keeper opened /dev/kvm for this, and the descriptor is handed over.
-        let kvm = unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) };
-        let version = kvm.get_api_version();
-        anyhow::ensure!(version == API, "/dev/kvm speaks version {version} of its API, hull needs {API}");
-        let cpu = Supported::by(&kvm)?;
-        Ok(Self { kvm, cpu })
-    }
-}
 
 /// A VM that is ready to run.
 pub struct Machine {
@@ -71,54 +49,38 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Builds the VM and loads its kernel; `share` is what the guest sees of the host's files.
+    /// Puts into the VM what its configuration says; `share` is what the guest sees of the host's files.
     ///
     /// # Errors
     /// Whatever is wrong with the configuration, its files or KVM, naming the thing.
     pub fn build(
-        host: &Host,
+        board: Board,
+        quirks: &Quirks,
         config: &VmmConfig,
         descriptors: &Descriptors,
         keeper: &Arc<Channel>,
         share: Option<Share>,
     ) -> anyhow::Result<Self> {
-        let kvm = &host.kvm;
-        let quirks = Quirks::detect();
-        let model = CpuModel::new(&host.cpu, config.vcpus, &quirks)?;
-        let map = MemoryMap::new(config.memory, config.growth(), model.address_bits())?;
-        let (kernel_kind, memory, backing, saved) = match &config.start {
-            Start::Boot { kernel_kind, .. } => (*kernel_kind, growth::fresh(&map)?, Backing::none(), None),
+        let Board { vcpus, model, vm, kvm, map, growth, memory } = board;
+        let (kernel_kind, backing, saved) = match &config.start {
+            Start::Boot { kernel_kind, .. } => (*kernel_kind, Backing::none(), None),
             Start::Snapshot { file, below, served, .. } => {
-                let files: Result<Vec<_>, _> =
-                    std::iter::once(file).chain(below).map(|file| descriptors.file(*file)).collect();
-                let regions = |grown| growth::saved(&map, grown);
-                let (state, memory, backing) = match served {
-                    Some(_) => Backing::elsewhere(&files?[0], regions)?,
-                    None => Backing::map(files?, regions)?,
+                let files = std::iter::once(file).chain(below).map(|file| descriptors.file(*file));
+                let layers = Layers::open(files.collect::<Result<_, _>>()?)?;
+                check(&layers.state, &map, vcpus.len(), &model, quirks)?;
+                let (state, backing) = match served {
+                    None => layers.show(&memory)?,
+                    Some(served) => {
+                        let state = layers.without_memory()?;
+                        serve(*served, descriptors, &memory, state.memory, keeper)?;
+                        (state, Backing::none())
+                    }
                 };
-                check(config, &state, &model, &quirks)?;
-                if let Some(Served { socket, device }) = served {
-                    let device = device.map(|device| descriptors.take(device)).transpose()?;
-                    let handler = FaultHandler::hand_over(descriptors.take(*socket)?, device, &memory);
-                    let handler = handler.context("the page fault handler")?;
-                    handler.watch(keeper.clone()).context("cannot watch the page fault handler")?;
-                }
-                let memory = growth::complete(memory, &map, state.grown)?;
-                (state.kernel_kind, memory, backing, Some(state))
+                growth.cover(state.grown)?;
+                (state.kernel_kind, backing, Some(state))
             }
         };
-        let memory = Arc::new(memory);
-
-        let vm = Arc::new(kvm.create_vm().context("KVM_CREATE_VM")?);
-        // Before irqchip and ioeventfds: each slot after them waits for the kernel to see all CPUs pass by.
-        let grown = saved.as_ref().map_or(0, |state| state.grown);
-        let growth = Growth::new(vm.clone(), memory.clone(), map.clone(), grown)?;
-        vm.set_identity_map_address(KVM_IDENTITY_MAP.0).context("KVM_SET_IDENTITY_MAP_ADDR")?;
-        vm.set_tss_address(KVM_TSS.0 as usize).context("KVM_SET_TSS_ADDR")?;
-        vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
-        // hull's own kernel ticks by the local APIC; another may calibrate it against the PIT.
-        let pit = kernel_kind == KernelKind::Foreign;
-        if pit {
+        if has_pit(kernel_kind) {
             let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
             vm.create_pit2(pit).context("KVM_CREATE_PIT2")?;
         }
@@ -136,10 +98,7 @@ impl Machine {
         let serial = saved.as_ref().and_then(|state| state.serial.clone());
         let devices = Devices::build(&config.devices, serial, wiring)?;
 
-        let vcpus: Vec<VcpuFd> = (0..config.vcpus)
-            .map(|index| vm.create_vcpu(index.into()).with_context(|| format!("KVM_CREATE_VCPU {index}")))
-            .collect::<Result<_, _>>()?;
-        let format = StateFormat::new(kvm, &vm)?;
+        let format = StateFormat::new(&kvm, &vm)?;
         match saved {
             Some(mut state) => {
                 if let Start::Snapshot { advance_clock: true, .. } = config.start {
@@ -165,14 +124,14 @@ impl Machine {
                 }
             }
             None => {
-                let entry = load(config, descriptors, &quirks, &map, &memory, &devices, pit)?;
+                let entry = load(config, descriptors, quirks, &map, &memory, &devices, vcpus.len())?;
                 for (index, vcpu) in (0u8..).zip(&vcpus) {
                     model.configure(vcpu, index)?;
                 }
                 cpu::configure_boot_vcpu(vcpus.first().context("a VM needs a vCPU")?, &entry)?;
             }
         }
-        let parking = Parking::new(config.vcpus, format).context("cannot prepare for snapshots")?;
+        let parking = Parking::new(vcpus.len() as u8, format).context("cannot prepare for snapshots")?;
 
         let profile = config.profile.map(|fd| descriptors.file(fd)).transpose()?;
         let ending = Ending::new()?;
@@ -220,16 +179,26 @@ impl Machine {
     }
 }
 
-/// Whether a VM of this configuration can go on from this state.
-fn check(config: &VmmConfig, state: &State, model: &CpuModel, quirks: &Quirks) -> anyhow::Result<()> {
+/// Whether a VM of this size can go on from this state.
+fn check(
+    state: &State,
+    map: &MemoryMap,
+    vcpus: usize,
+    model: &CpuModel,
+    quirks: &Quirks,
+) -> anyhow::Result<()> {
     anyhow::ensure!(
-        state.memory.checked_sub(state.grown) == Some(config.memory)
-            && state.vcpus.len() == usize::from(config.vcpus),
-        "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {} and {}",
+        state.memory.checked_sub(state.grown) == Some(map.memory()) && state.vcpus.len() == vcpus,
+        "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {vcpus} and {}",
         state.vcpus.len(),
         state.memory.saturating_sub(state.grown) >> 20,
-        config.vcpus,
-        config.memory >> 20,
+        map.memory() >> 20,
+    );
+    anyhow::ensure!(
+        state.grown <= map.growth.size,
+        "the snapshot's guest has got {} MiB of memory, this VM can get {}",
+        state.grown >> 20,
+        map.growth.size >> 20,
     );
     let lacking: BTreeSet<_> = state.vcpus.iter().flat_map(|vcpu| model.lacks(vcpu, quirks)).collect();
     anyhow::ensure!(
@@ -238,6 +207,25 @@ fn check(config: &VmmConfig, state: &State, model: &CpuModel, quirks: &Quirks) -
         Vec::from_iter(lacking).join(", "),
     );
     Ok(())
+}
+
+/// hull's own kernel ticks by the local APIC; another may calibrate that against the PIT.
+fn has_pit(kernel: KernelKind) -> bool {
+    kernel == KernelKind::Foreign
+}
+
+/// Has a process serve the first `size` bytes of the memory.
+fn serve(
+    Served { socket, device }: Served,
+    descriptors: &Descriptors,
+    memory: &Memory,
+    size: u64,
+    keeper: &Arc<Channel>,
+) -> anyhow::Result<()> {
+    let (socket, device) =
+        (descriptors.take(socket)?, device.map(|device| descriptors.take(device)).transpose()?);
+    let handler = FaultHandler::hand_over(socket, device, memory, size).context("the page fault handler")?;
+    handler.watch(keeper.clone()).context("cannot watch the page fault handler")
 }
 
 /// Makes a new VM what a saved one was, ready to go on.
@@ -283,7 +271,7 @@ fn load(
     map: &MemoryMap,
     memory: &Memory,
     devices: &Devices,
-    pit: bool,
+    vcpus: usize,
 ) -> anyhow::Result<boot::Entry> {
     let Start::Boot { kernel, initrd, kernel_kind, command_line: own_arguments } = &config.start else {
         anyhow::bail!("a VM that goes on from a snapshot loads no kernel");
@@ -300,10 +288,10 @@ fn load(
 
     let machine = MachineTables {
         serial: devices.serial.is_some(),
-        pit,
+        pit: has_pit(*kernel_kind),
         pvpanic: true,
         generation_id: (*kernel_kind == KernelKind::Foreign).then_some(layout::GENERATION_ID_GSI),
-        ..MachineTables::new(config.vcpus, &devices.windows)
+        ..MachineTables::new(vcpus as u8, &devices.windows)
     };
     let mut command_line = CommandLine::new();
     let (kind, tables) = match kernel_kind {

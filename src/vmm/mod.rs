@@ -1,8 +1,9 @@
 //! Inside one VMM process: memory, vCPUs, exits, wiring.
 //!
 //! ```text
-//!  delivery ──► config, descriptors ──► machine (memory, KVM, kernel, tables) ──► devices ──► vcpu threads
-//!                                                                                     └──► events: one loop, until the end
+//!  size ──► board (memory, KVM, vCPUs) ─┐
+//!  delivery ──► config, descriptors ─────┴─► machine (kernel and tables, or snapshot) ──► devices ──► vcpu threads
+//!                                                                                             └──► events: one loop, until the end
 //! ```
 //!
 //! The process is started by a keeper, with a control socket as its standard input, on which it is sent `/dev/kvm`, a configuration
@@ -11,6 +12,7 @@
 //! ([`confinement`]).
 
 mod backing;
+mod board;
 pub mod channel;
 pub mod config;
 pub mod confinement;
@@ -41,8 +43,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 pub use backing::MAX_FILES;
+use board::Board;
 use channel::Channel;
-use config::VmmConfig;
+use config::{VmSize, VmmConfig};
 use control::{ExitReason, VmmMessage};
 use descriptors::Descriptors;
 use hull_arch::quirks::Quirks;
@@ -50,11 +53,14 @@ use hull_arch::quirks::Quirks;
 /// A configuration over this many bytes is refused.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// Runs the VM that the keeper describes on standard input, to its end.
+/// Runs a VM of this size, which the keeper describes on standard input, to its end.
 ///
 /// The keeper is told how it ended by [`VmmMessage::Exit`]; the exit code says no more than whether it could be told.
-pub fn run() -> ExitCode {
+pub fn run(size: VmSize) -> ExitCode {
     let started_ns = monotonic_ns();
+    // Threads that allocate next to nothing need no heap each, which takes addresses, pages and time.
+    // SAFETY: sets a number, before there are other threads.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     let (keeper, kvm) = match begin() {
         Ok((keeper, kvm)) => (Arc::new(keeper), kvm),
         Err(error) => {
@@ -62,7 +68,7 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let reason = run_vm(started_ns, kvm, &keeper)
+    let reason = run_vm(started_ns, size, kvm, &keeper)
         .unwrap_or_else(|error| ExitReason::Failed { detail: format!("{error:#}") });
     match keeper.send(&VmmMessage::Exit(reason), None) {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,15 +83,14 @@ fn begin() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel::from(keeper), kvm))
 }
 
-fn run_vm(started_ns: u64, kvm: OwnedFd, keeper: &Arc<Channel>) -> anyhow::Result<ExitReason> {
-    // What is looked up on the host, now or never; and now there is time, while the keeper opens what the VM is made of.
-    let _ = Quirks::detect();
-    let host = machine::Host::new(kvm)?;
+fn run_vm(started_ns: u64, size: VmSize, kvm: OwnedFd, keeper: &Arc<Channel>) -> anyhow::Result<ExitReason> {
+    let quirks = Quirks::detect();
+    let board = Board::new(kvm, size, &quirks)?;
     let (config, descriptors) = receive_config(keeper)?;
     // A VMM that waits for its keeper is a guest that stands still.
     keeper.set_nonblocking(true).context("cannot prepare the control socket")?;
     let share = confinement::share(&config, &descriptors).context("cannot share folders with the guest")?;
-    machine::Machine::build(&host, &config, &descriptors, keeper, share)?.run(started_ns)
+    machine::Machine::build(board, &quirks, &config, &descriptors, keeper, share)?.run(started_ns)
 }
 
 fn receive_config(keeper: &Channel) -> anyhow::Result<(VmmConfig, Descriptors)> {

@@ -100,7 +100,6 @@ impl Prepared {
 
 /// What a container's VM begins with.
 struct Start {
-    size: VmSize,
     data_disk: File,
     /// What it goes on from.
     snapshot: Option<File>,
@@ -211,13 +210,18 @@ impl Recorder {
         if let Some(name) = &self.description.host_config.vm {
             return self.prepare_shared(name, tied, template, listener, signals);
         }
-        let vmm = machine::begin()?;
+        let checkpoint = checkpoint.map(Checkpoint::open).transpose()?;
+        let size = match &checkpoint {
+            Some(checkpoint) => checkpoint.size(),
+            None => Host::this().vm_size(&self.description.host_config)?,
+        };
+        self.vcpus.set(Some(size.vcpus));
+        let vmm = machine::begin(size)?;
         let log = self.open_log()?;
         let image = self.image()?;
         let layers = image.open_layers()?;
-        let Start { size, data_disk, snapshot, template, origin } =
-            self.start(template, checkpoint, &image)?;
-        self.vcpus.set(Some(size.vcpus));
+        let Start { data_disk, snapshot, template, origin } =
+            self.start(size, template, checkpoint, &image)?;
         let (mut roots, mut shared) = (Vec::new(), Vec::new());
         let (opened, filling) = mount::open(&self.description.mounts)?;
         let _ = self.filling.set(filling);
@@ -227,7 +231,7 @@ impl Recorder {
         }
         let disk = data_disk.try_clone().map_err(keeper)?;
         let machine =
-            machine::describe(Parts { size, layers, data_disk, snapshot, roots, console: vmm.console() })?;
+            machine::describe(Parts { layers, data_disk, snapshot, roots, console: vmm.console() })?;
         let rootfs = machine.rootfs.try_clone().map_err(keeper)?;
         let task = self.task(machine.layers.clone(), rootfs.into(), disk.into(), origin, tied, shared)?;
         let vm = Vm::Own { vmm, machine: Box::new(machine), template };
@@ -236,30 +240,33 @@ impl Recorder {
 
     /// What the container's VM begins with. A container that was started before has a data disk of its
     /// own, and needs a template that knows nothing of it.
-    fn start(&self, template: bool, checkpoint: Option<&Path>, image: &Image) -> Result<Start> {
+    fn start(
+        &self,
+        size: VmSize,
+        template: bool,
+        checkpoint: Option<Checkpoint>,
+        image: &Image,
+    ) -> Result<Start> {
         let description = &self.description;
         let path = self.folder.file(DISK);
         let open = |path: &Path| File::options().read(true).write(true).open(path);
         // A keeper was killed that had not come so far.
         let _ = std::fs::remove_file(self.folder.file(NEXT_DISK));
-        if let Some(path) = checkpoint {
-            let checkpoint = Checkpoint::open(path)?;
+        if let Some(checkpoint) = checkpoint {
             checkpoint.check(description, image)?;
             let next = self.folder.file(NEXT_DISK);
             disk::make(&checkpoint.disk, &next)?;
             let _ = self.original.set((checkpoint.about.container.clone(), checkpoint.about.leases()));
             return Ok(Start {
-                size: checkpoint.size(),
                 data_disk: open(&next).map_err(Error::file("cannot open", &next))?,
                 template: None,
                 origin: Origin::Checkpoint { renaming: checkpoint.renaming(description) },
                 snapshot: Some(checkpoint.snapshot),
             });
         }
-        let size = Host::this().vm_size(&description.host_config)?;
         let purpose = Purpose::of(size, &description.host_config, &description.config.image, image);
         match open(&path) {
-            Ok(data_disk) => return start_again(size, data_disk, template.then_some(&purpose)),
+            Ok(data_disk) => return start_again(data_disk, template.then_some(&purpose)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("cannot open", &path)(error)),
         }
@@ -271,7 +278,6 @@ impl Recorder {
         }
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
         Ok(Start {
-            size,
             data_disk: open(&path).map_err(Error::file("cannot open", &path))?,
             snapshot: snapshot.map_err(Error::file("cannot use", &path))?,
             origin: if template.is_some() { Origin::Template } else { Origin::Boot },
@@ -281,10 +287,10 @@ impl Recorder {
 }
 
 /// What a VM begins with whose container has this data disk already.
-fn start_again(size: VmSize, data_disk: File, purpose: Option<&Purpose>) -> Result<Start> {
+fn start_again(data_disk: File, purpose: Option<&Purpose>) -> Result<Start> {
     let template = purpose.and_then(|purpose| Templates::open().find_for(&purpose.any_image(), &data_disk));
     let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
     let snapshot = snapshot.map_err(|error| Error::Keeper(format!("cannot prepare: {error}")))?;
     let origin = if template.is_some() { Origin::Template } else { Origin::Boot };
-    Ok(Start { size, data_disk, snapshot, template, origin })
+    Ok(Start { data_disk, snapshot, template, origin })
 }

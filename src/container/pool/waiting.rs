@@ -111,9 +111,9 @@ impl Waiting {
     fn begin(pools: &Pools, pool: String, folder: PathBuf) -> Result<Self> {
         let keeper = |error: std::io::Error| Error::Keeper(format!("cannot prepare: {error}"));
         let signals = Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).map_err(keeper)?;
-        let vmm = machine::begin()?;
         let about = pools.about(&pool).ok_or_else(|| Error::Invalid(format!("no such pool: {pool}")))?;
         let (purpose, image) = about.purpose()?;
+        let vmm = machine::begin(purpose.size)?;
         let template = Templates::open().find(&purpose).filter(|template| template.id == pool);
         let template = template.ok_or_else(|| Error::Template(format!("{pool} is there no more")))?;
         let path = folder.join("data.img");
@@ -123,7 +123,6 @@ impl Waiting {
         let snapshot = Some(template.snapshot.try_clone().map_err(keeper)?);
         let layers = image.open_layers()?;
         let machine = machine::describe(Parts {
-            size: purpose.size,
             layers,
             data_disk,
             snapshot,

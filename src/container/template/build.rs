@@ -62,8 +62,8 @@ pub fn build(folder: &Path, assets: &Assets, blueprint: Blueprint) -> Result<()>
     };
     let data_disk = create(&disk_path)?;
     let snapshot = create(&folder.join("snapshot"))?;
-    let vmm = machine::begin()?;
-    let parts = Parts { size, layers, data_disk, snapshot: from, roots: Vec::new(), console: vmm.console() };
+    let vmm = machine::begin(size)?;
+    let parts = Parts { layers, data_disk, snapshot: from, roots: Vec::new(), console: vmm.console() };
     let machine = machine::describe(parts)?;
     let image = image.map(|AtHand { command, path, .. }| Image { layers: machine.layers, command, path });
     let vmm = vmm.configure(&machine.config, machine.descriptors).map_err(machine::not_started)?;

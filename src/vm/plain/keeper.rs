@@ -27,6 +27,7 @@ use crate::{
     },
     vmm::{
         channel::{Channel, Received},
+        config::VmSize,
         control::{ExitReason, KeeperMessage as ToVmm, VmmMessage},
     },
 };
@@ -147,7 +148,9 @@ impl Keeper {
         let signals =
             Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).context("cannot prepare")?;
         let listener = folder::listen(folder.path()).context("cannot make the keeper's socket")?;
-        let vmm = launch::start(launch::open_kvm()?).context("cannot start the VMM")?;
+        let machine = &description.vm.machine;
+        let size = VmSize { memory: machine.memory.0, growth: 0, vcpus: machine.vcpus };
+        let vmm = launch::start(launch::open_kvm()?, size).context("cannot start the VMM")?;
         let Prepared { config, descriptors, input, disks } = prepare(description, vmm.console())?;
         let vmm = vmm.configure(&config, descriptors).context("cannot start the VMM")?;
         let mut keeper = Self {

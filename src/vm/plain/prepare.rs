@@ -98,8 +98,7 @@ pub fn prepare(description: &Description, console: &OwnedFd) -> anyhow::Result<P
             serial: format!("disk{index}"),
         });
     }
-    let config =
-        VmmConfig { vcpus: file.machine.vcpus, memory: file.machine.memory.0, start, devices, profile: None };
+    let config = VmmConfig { start, devices, profile: None };
     Ok(Prepared { config, descriptors, input, disks })
 }
 

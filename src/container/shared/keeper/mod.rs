@@ -184,7 +184,7 @@ impl Keeper {
         let vms = Vms::open();
         let folder = vms.folder(&name);
         let plan = Plan::of(&name)?;
-        let newborn = machine::begin()?;
+        let newborn = machine::begin(plan.size)?;
         let path = folder.join(DISK);
         if !path.exists() {
             disk::make_empty(&path)?;
@@ -194,7 +194,6 @@ impl Keeper {
         let template = template.then(|| Templates::open().find_for(&plan.purpose(), &data_disk)).flatten();
         let snapshot = template.as_ref().map(|template| template.snapshot.try_clone()).transpose();
         let machine = machine::describe(Parts {
-            size: plan.size,
             layers: Vec::new(),
             data_disk,
             snapshot: snapshot.map_err(failed)?,
