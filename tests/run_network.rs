@@ -452,6 +452,28 @@ fn ports_of_a_container_that_runs_are_published_and_taken_back() {
 }
 
 #[test]
+fn a_container_is_no_faster_than_it_may_be() {
+    let test = "a_container_is_no_faster_than_it_may_be";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let open = answer_in_capitals(address);
+    let script = format!("head -c 1000000 /dev/zero | tr '\\0' x | nc {address} {open} | wc -c");
+    let run =
+        ["run", "--name", "slow", "--network-rate", "in=16mbit,out=8mbit", "busybox", "sh", "-c", &script];
+    let begin = std::time::Instant::now();
+    assert_eq!(home.ok(&run), "1000000\n");
+    // A second there, and half of one back.
+    assert!(begin.elapsed() >= Duration::from_millis(1350), "{:?}", begin.elapsed());
+    let shown = home.ok(&["inspect", "-f", "{{.NetworkSettings.Rate}}", "slow"]);
+    assert_eq!(shown, "in=16mbit,out=8mbit\n");
+    home.ok(&["rm", "slow"]);
+    let errors = home.fails(125, &["run", "--network-rate", "fast", "busybox", "true"]);
+    assert!(errors.contains("write bits a second, such as 500kbit"), "{errors}");
+    let errors = home.fails(125, &["run", "--network", "none", "--network-rate", "1mbit", "busybox", "true"]);
+    assert!(errors.contains("a container without a network has no"), "{errors}");
+    home.nothing_is_left("a container with a rate");
+}
+
+#[test]
 fn a_container_without_a_network_gets_one() {
     let test = "a_container_without_a_network_gets_one";
     let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
