@@ -474,6 +474,30 @@ fn a_container_is_no_faster_than_it_may_be() {
 }
 
 #[test]
+fn a_change_of_networks_that_fails_changes_nothing() {
+    let test = "a_change_of_networks_that_fails_changes_nothing";
+    let Some(home) = Home::with_busybox(test) else { return };
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    home.ok(&["run", "-d", "--name", "web", "--cap-add", "NET_ADMIN", "busybox", "sleep", "1000"]);
+    let before = addresses(&home, "web");
+    let inside = |script: &str| home.ok(&["exec", "web", "sh", "-c", script]);
+    // Somebody has it already.
+    inside("ip addr add 172.30.0.9/24 dev eth0");
+    let connect = ["network", "connect", "--ip", "172.30.0.9", "inner", "web"];
+    let errors = home.fails(1, &connect);
+    assert!(errors.contains("cannot configure the network card"), "{errors}");
+    inside("ip addr del 172.30.0.9/24 dev eth0");
+    assert_eq!(addresses(&home, "web"), before);
+    // What else it would have had was not left there, or it would be in the way now.
+    home.ok(&connect);
+    assert_eq!(addresses(&home, "web"), format!("{before}inet 172.30.0.9/24\n"));
+    home.ok(&["network", "disconnect", "inner", "web"]);
+    home.ok(&connect);
+    home.ok(&["rm", "-f", "web"]);
+    home.nothing_is_left("a change of networks that fails");
+}
+
+#[test]
 fn a_container_without_a_network_gets_one() {
     let test = "a_container_without_a_network_gets_one";
     let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
