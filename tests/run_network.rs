@@ -452,6 +452,52 @@ fn ports_of_a_container_that_runs_are_published_and_taken_back() {
 }
 
 #[test]
+fn a_container_is_no_faster_than_it_may_be() {
+    let test = "a_container_is_no_faster_than_it_may_be";
+    let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };
+    let open = answer_in_capitals(address);
+    let script = format!("head -c 1000000 /dev/zero | tr '\\0' x | nc {address} {open} | wc -c");
+    let run =
+        ["run", "--name", "slow", "--network-rate", "in=16mbit,out=8mbit", "busybox", "sh", "-c", &script];
+    let begin = std::time::Instant::now();
+    assert_eq!(home.ok(&run), "1000000\n");
+    // A second there, and half of one back.
+    assert!(begin.elapsed() >= Duration::from_millis(1350), "{:?}", begin.elapsed());
+    let shown = home.ok(&["inspect", "-f", "{{.NetworkSettings.Rate}}", "slow"]);
+    assert_eq!(shown, "in=16mbit,out=8mbit\n");
+    home.ok(&["rm", "slow"]);
+    let errors = home.fails(125, &["run", "--network-rate", "fast", "busybox", "true"]);
+    assert!(errors.contains("write bits a second, such as 500kbit"), "{errors}");
+    let errors = home.fails(125, &["run", "--network", "none", "--network-rate", "1mbit", "busybox", "true"]);
+    assert!(errors.contains("a container without a network has no"), "{errors}");
+    home.nothing_is_left("a container with a rate");
+}
+
+#[test]
+fn a_change_of_networks_that_fails_changes_nothing() {
+    let test = "a_change_of_networks_that_fails_changes_nothing";
+    let Some(home) = Home::with_busybox(test) else { return };
+    home.ok(&["network", "create", "--subnet", "172.30.0.0/24", "inner"]);
+    home.ok(&["run", "-d", "--name", "web", "--cap-add", "NET_ADMIN", "busybox", "sleep", "1000"]);
+    let before = addresses(&home, "web");
+    let inside = |script: &str| home.ok(&["exec", "web", "sh", "-c", script]);
+    // Somebody has it already.
+    inside("ip addr add 172.30.0.9/24 dev eth0");
+    let connect = ["network", "connect", "--ip", "172.30.0.9", "inner", "web"];
+    let errors = home.fails(1, &connect);
+    assert!(errors.contains("cannot configure the network card"), "{errors}");
+    inside("ip addr del 172.30.0.9/24 dev eth0");
+    assert_eq!(addresses(&home, "web"), before);
+    // What else it would have had was not left there, or it would be in the way now.
+    home.ok(&connect);
+    assert_eq!(addresses(&home, "web"), format!("{before}inet 172.30.0.9/24\n"));
+    home.ok(&["network", "disconnect", "inner", "web"]);
+    home.ok(&connect);
+    home.ok(&["rm", "-f", "web"]);
+    home.nothing_is_left("a change of networks that fails");
+}
+
+#[test]
 fn a_container_without_a_network_gets_one() {
     let test = "a_container_without_a_network_gets_one";
     let (Some(home), Some(address)) = (Home::with_busybox(test), need_address(test)) else { return };

@@ -82,32 +82,18 @@ impl Card {
         }
     }
 
+    /// All of it is done, or nothing.
     fn configure(&mut self, networks: &[Network]) -> io::Result<()> {
         if self.networks == networks {
             return Ok(());
         }
         let (socket, index) = self.open()?;
-        let mut request = Request::default();
-        let before = std::mem::take(&mut self.networks);
-        for old in before.iter().filter(|old| !networks.contains(old)) {
-            // With the last address goes all that is known of neighbours, and every route.
-            request.address(Request::REMOVE, index, old);
-        }
-        if let Some(first) = networks.first() {
-            if before.first().map(|before| before.mac) != Some(first.mac) {
-                request.link(index, first.mac);
-            }
-            for new in networks.iter().filter(|new| !before.contains(new)) {
-                request.address(Request::ADD, index, new);
-                request.neighbour(index, new);
-            }
-            if before.first() != Some(first) {
-                request.route(index, first.gateway);
-            }
-        }
-        let told = tell(&socket, &request.bytes);
+        let change = Change::between(index, &self.networks, networks);
+        let told = change.make(&socket);
         self.socket = Some((socket, index));
-        self.networks = if told.is_ok() { networks.to_vec() } else { before };
+        if told.is_ok() {
+            self.networks = networks.to_vec();
+        }
         told
     }
 }
@@ -130,7 +116,7 @@ impl Card {
         let mut request = Request::default();
         if !self.bare {
             for old in std::mem::take(&mut self.networks) {
-                request.address(Request::REMOVE, index, &old);
+                request.address(REMOVE, index, &old);
             }
             request.link(index, NOBODY);
         }
@@ -168,40 +154,156 @@ fn netlink(card: &CStr) -> io::Result<(OwnedFd, u32)> {
     Ok((socket, index))
 }
 
-/// Sends requests, and finds out whether one was refused: the kernel has answered by the time they are sent.
+/// Sends requests, and finds out whether one was refused.
 fn tell(socket: &OwnedFd, requests: &[u8]) -> io::Result<()> {
+    ask(socket, requests)?.first().map_or(Ok(()), |(_, error)| Err(*error))
+}
+
+/// Sends requests, and finds out which were refused, by their numbers: the kernel has answered by the time they are sent.
+fn ask(socket: &OwnedFd, requests: &[u8]) -> io::Result<Vec<(u32, Errno)>> {
     send(socket, requests, SendFlags::empty())?;
+    let mut refused = Vec::new();
     let mut answer = [0; 512];
-    let length = match recv(socket, &mut answer, RecvFlags::DONTWAIT) {
-        Ok((length, _)) => length,
-        Err(Errno::AGAIN) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    // A header of 16 bytes, and what went wrong, negative.
-    let code = answer.get(16..length.min(20)).and_then(|bytes| bytes.first_chunk().copied());
-    match code.map_or(0, i32::from_ne_bytes) {
-        0 => Ok(()),
-        code => Err(Errno::from_raw_os_error(-code)),
+    loop {
+        let length = match recv(socket, &mut answer, RecvFlags::DONTWAIT) {
+            Ok((length, _)) => length.min(answer.len()),
+            Err(Errno::AGAIN) => return Ok(refused),
+            Err(error) => return Err(error),
+        };
+        // A header of 16 bytes, with the request's number at 8, and what went wrong, negative.
+        let word = |at: usize| answer[..length].get(at..).and_then(|bytes| bytes.first_chunk().copied());
+        let (number, code) = (word(8).map_or(0, u32::from_ne_bytes), word(16).map_or(0, i32::from_ne_bytes));
+        if code != 0 {
+            refused.push((number, Errno::from_raw_os_error(-code)));
+        }
     }
 }
+
+/// Requests that are to be granted together.
+#[derive(Default)]
+struct Change {
+    requests: Request,
+    /// What takes each of them back, in their order; and whether it does not matter that one was refused.
+    steps: Vec<(Request, bool)>,
+}
+
+impl Change {
+    /// What makes of a card in these networks one in those.
+    fn between(index: u32, before: &[Network], after: &[Network]) -> Self {
+        let mut change = Self::default();
+        let (first_before, first) = (before.first(), after.first());
+        let stays = before.iter().any(|old| after.contains(old));
+        // What is not there any more need not be taken away: the container may have done that.
+        if let Some(old) = first_before.filter(|old| stays && first != Some(old)) {
+            change.step(
+                true,
+                |request| request.route(REMOVE, index, old.gateway),
+                |request| request.route(ADD, index, old.gateway),
+            );
+        }
+        for old in before.iter().filter(|old| !after.contains(old)) {
+            // With the last address goes all that is known of neighbours, and every route.
+            if stays {
+                change.step(
+                    true,
+                    |request| request.neighbour(REMOVE, index, old),
+                    |request| request.neighbour(ADD, index, old),
+                );
+            }
+            change.step(
+                true,
+                |request| request.address(REMOVE, index, old),
+                |request| {
+                    request.address(ADD, index, old);
+                    if !stays {
+                        request.neighbour(ADD, index, old);
+                    }
+                    if !stays && first_before == Some(old) {
+                        request.route(ADD, index, old.gateway);
+                    }
+                },
+            );
+        }
+        let Some(first) = first else { return change };
+        if first_before.map(|before| before.mac) != Some(first.mac) {
+            let mac = first_before.map_or(NOBODY, |before| before.mac);
+            change.step(false, |request| request.link(index, first.mac), |request| request.link(index, mac));
+        }
+        for new in after.iter().filter(|new| !before.contains(new)) {
+            change.step(
+                false,
+                |request| request.address(ADD, index, new),
+                |request| request.address(REMOVE, index, new),
+            );
+            change.step(
+                false,
+                |request| request.neighbour(ADD, index, new),
+                |request| request.neighbour(REMOVE, index, new),
+            );
+        }
+        if first_before != Some(first) {
+            change.step(
+                false,
+                |request| request.route(ADD, index, first.gateway),
+                |request| request.route(REMOVE, index, first.gateway),
+            );
+        }
+        change
+    }
+
+    /// Adds one request, and what takes it back.
+    fn step(
+        &mut self,
+        may_fail: bool,
+        make: impl FnOnce(&mut Request),
+        take_back: impl FnOnce(&mut Request),
+    ) {
+        make(&mut self.requests);
+        let mut back = Request::default();
+        take_back(&mut back);
+        self.steps.push((back, may_fail));
+    }
+
+    /// Makes it. When one of its requests is refused the others are taken back.
+    fn make(self, socket: &OwnedFd) -> io::Result<()> {
+        let refused = ask(socket, &self.requests.bytes)?;
+        let step = |number: u32| self.steps.get(number as usize);
+        let Some((_, why)) = refused.iter().find(|(number, _)| step(*number).is_none_or(|step| !step.1))
+        else {
+            return Ok(());
+        };
+        for (number, (back, _)) in self.steps.iter().enumerate().rev() {
+            if !refused.iter().any(|(other, _)| *other as usize == number) {
+                // One at a time, as the next goes by what is there then. What cannot be had again is gone.
+                let _ = ask(socket, &back.bytes);
+            }
+        }
+        Err(*why)
+    }
+}
+
+/// Whether something is to be there.
+const ADD: u16 = 0;
+const REMOVE: u16 = 1;
 
 /// Requests to the kernel (`rtnetlink(7)`), one behind the other.
 #[derive(Default)]
 struct Request {
     bytes: Vec<u8>,
+    /// How many they are; each has as its number how many were before it.
+    count: u32,
 }
 
 impl Request {
-    const REMOVE: u16 = 1;
-    const ADD: u16 = 0;
-
     /// A request; `rest` adds what it has behind its header.
     fn add(&mut self, kind: u16, flags: i32, rest: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         self.bytes.extend([0; 4]);
         self.bytes.extend(kind.to_ne_bytes());
         self.bytes.extend((libc::NLM_F_REQUEST as u16 | flags as u16).to_ne_bytes());
-        self.bytes.extend([0; 8]);
+        self.bytes.extend(self.count.to_ne_bytes());
+        self.bytes.extend([0; 4]);
+        self.count += 1;
         rest(&mut self.bytes);
         let length = (self.bytes.len() - start) as u32;
         if let Some(place) = self.bytes.get_mut(start..start + 4) {
@@ -272,8 +374,7 @@ impl Request {
     }
 
     fn address(&mut self, change: u16, index: u32, network: &Network) {
-        let flags = if change == Self::ADD { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { 0 };
-        self.add(libc::RTM_NEWADDR + change, flags, |bytes| {
+        self.add(libc::RTM_NEWADDR + change, flags(change), |bytes| {
             bytes.extend([libc::AF_INET as u8, network.prefix, 0, 0]);
             bytes.extend(index.to_ne_bytes());
             attribute(bytes, libc::IFA_LOCAL, &network.address.octets());
@@ -285,12 +386,11 @@ impl Request {
     }
 
     /// The gateway's Ethernet address is known, and need not be asked for.
-    fn neighbour(&mut self, index: u32, network: &Network) {
-        const RTM_NEWNEIGH: u16 = 28;
+    fn neighbour(&mut self, change: u16, index: u32, network: &Network) {
         const NUD_PERMANENT: u16 = 0x80;
         const NDA_DST: u16 = 1;
         const NDA_LLADDR: u16 = 2;
-        self.add(RTM_NEWNEIGH, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |bytes| {
+        self.add(libc::RTM_NEWNEIGH + change, flags(change), |bytes| {
             bytes.extend([libc::AF_INET as u8, 0, 0, 0]);
             bytes.extend(index.to_ne_bytes());
             bytes.extend(NUD_PERMANENT.to_ne_bytes());
@@ -301,15 +401,20 @@ impl Request {
     }
 
     /// Everybody else is behind the gateway.
-    fn route(&mut self, index: u32, gateway: Ipv4Addr) {
+    fn route(&mut self, change: u16, index: u32, gateway: Ipv4Addr) {
         const RTPROT_BOOT: u8 = 3;
-        self.add(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |bytes| {
+        self.add(libc::RTM_NEWROUTE + change, flags(change), |bytes| {
             bytes.extend([libc::AF_INET as u8, 0, 0, 0, libc::RT_TABLE_MAIN, RTPROT_BOOT]);
             bytes.extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
             attribute(bytes, libc::RTA_GATEWAY, &gateway.octets());
             attribute(bytes, libc::RTA_OIF, &index.to_ne_bytes());
         });
     }
+}
+
+/// What is added was not there.
+fn flags(change: u16) -> i32 {
+    if change == ADD { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { 0 }
 }
 
 /// Adds that no IPv6 address is to be made up.

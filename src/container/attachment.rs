@@ -103,12 +103,12 @@ pub(super) fn disconnected(mut description: Description, network: &str) -> Descr
         description.more_networks.retain(|more| more.network != network);
         return description;
     }
-    // Whom it may call holds wherever it is.
-    let egress = description.networking.egress.take();
+    // Whom it may call, and how fast, holds wherever it is.
+    let (egress, rate) = (description.networking.egress.take(), description.networking.rate);
     let none = MoreNetwork { network: "none".to_owned(), endpoint: Endpoint::default() };
     let next = if description.more_networks.is_empty() { none } else { description.more_networks.remove(0) };
     description.host_config.network_mode = next.network;
-    description.networking = Endpoint { egress, ..next.endpoint };
+    description.networking = Endpoint { egress, rate, ..next.endpoint };
     description
 }
 

@@ -11,7 +11,7 @@ use super::{ContainerId, ContainerName, health::HealthCheck, mount::MountPoint, 
 use crate::{
     config::Name,
     image::Digest,
-    network::{control::Protocol, egress::Allowed, wire::Mac},
+    network::{control::Protocol, egress::Allowed, rate::Rate, wire::Mac},
 };
 
 /// A container as it was created. Changes afterwards only by a rename, by `hull update` and by `hull network connect` and `disconnect`.
@@ -65,6 +65,9 @@ pub struct Endpoint {
     /// Whom it may call, if that is not everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<Allowed>>,
+    /// How fast it may speak and be spoken to, if not as fast as can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 /// What runs in a container, independent of the host.

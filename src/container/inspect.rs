@@ -46,6 +46,12 @@ pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Val
         "Config": description.config,
         "NetworkSettings": network_settings(description, state),
     });
+    if let Some(rate) = description.networking.rate {
+        document["NetworkSettings"]["Rate"] = json!(rate);
+    }
+    if let Some(egress) = &description.networking.egress {
+        document["NetworkSettings"]["Egress"] = json!(egress);
+    }
     if let Some(health) = &state.health {
         document["State"]["Health"] = json!(health);
     }

@@ -98,6 +98,7 @@ fn wanted(description: &Description, network: &str, endpoint: &Endpoint, before:
         any_address: endpoint.address.is_none(),
         // Whom it may call holds wherever it is.
         egress: description.networking.egress.clone(),
+        rate: description.networking.rate,
         http: http(description),
         host: description.host_config.extra_hosts.iter().any(|extra| is_of_the_host(extra)),
         ..Join::default()
@@ -135,7 +136,7 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
         }
         if *endpoint != Endpoint::default() {
             return invalid(format!(
-                "conflicting options: address, alias, MAC address or egress rule {with}"
+                "conflicting options: address, alias, MAC address, egress rule or rate {with}"
             ));
         }
         return Ok(());
@@ -145,9 +146,10 @@ pub fn check(host_config: &HostConfig, endpoint: &Endpoint) -> Result<()> {
             || endpoint.mac_address.is_some()
             || !endpoint.aliases.is_empty()
             || endpoint.egress.is_some()
+            || endpoint.rate.is_some()
         {
             return invalid(
-                "conflicting options: a container without a network has no address, alias, MAC address or egress rule"
+                "conflicting options: a container without a network has no address, alias, MAC address, egress rule or rate"
                     .to_owned(),
             );
         }

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{address, egress::Allowed, localhost::Visit, wire::Mac};
+use super::{address, egress::Allowed, localhost::Visit, rate::Rate, wire::Mac};
 
 /// From a keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct Join {
     pub egress: Option<Vec<Allowed>>,
     /// It reaches this host's own loopback, at the gateway's address.
     pub host: bool,
+    /// How fast it may speak and be spoken to, if not as fast as can be.
+    pub rate: Option<Rate>,
     /// Its port that is meant when it is called by name only.
     pub http: Option<u16>,
     /// Its card has the Ethernet address that it has in another network, whoever may have the same in this one.

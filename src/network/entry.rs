@@ -117,6 +117,7 @@ impl Network {
         member.http = join.http.unwrap_or(member.http);
         let key = self.members.insert(|_| member);
         self.by_address.insert(address, key);
+        self.limit_rate(key, join.rate);
         let published = self.publish(key, sockets);
         let search = self.resolver().search.clone();
         let Some(member) = self.members.get_mut(key) else { return };
@@ -189,7 +190,8 @@ impl Network {
             Ok(Received::Message(Request::Elsewhere { networks }, _)) => self.set_elsewhere(key, networks),
             Ok(Received::Message(Request::Publish, Some(file))) => self.republish(key, file),
             _ => {
-                // What its VM has said before.
+                // What its VM has said before, which has waited long enough.
+                self.lift_rate(key);
                 self.read_link(key);
                 while !self.dirty.is_empty() {
                     self.work_flows();

@@ -3,6 +3,7 @@
 use std::{
     io::IoSlice,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Instant,
 };
 
 use rustix::{
@@ -10,7 +11,7 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags},
 };
 
-use super::slab::Key;
+use super::{rate::Bucket, slab::Key};
 
 /// Longest frame, in bytes.
 const MAX_FRAME: usize = 65535 + 14 + 4;
@@ -29,6 +30,10 @@ pub struct Link {
     end: usize,
     unsent: Vec<u8>,
     writable: bool,
+    /// How fast the VM may be spoken to.
+    pub rate: Option<Bucket>,
+    /// When it may be again, if something waits for that.
+    pub resumes: Option<Instant>,
     /// Connections that have something for the VM when it reads.
     pub waiting: Vec<Key>,
 }
@@ -54,6 +59,8 @@ impl Link {
             end: 0,
             unsent: Vec::new(),
             writable: true,
+            rate: None,
+            resumes: None,
             waiting: Vec::new(),
         }
     }
@@ -127,7 +134,7 @@ impl Link {
     }
 
     fn flush(&mut self) {
-        while self.writable && !self.unsent.is_empty() {
+        while self.writable && !self.unsent.is_empty() && self.may_send() {
             match rustix::net::send(&self.socket, &self.unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(Errno::INTR) => {}
@@ -141,9 +148,22 @@ impl Link {
         self.writable && self.unsent.is_empty()
     }
 
+    /// Whether the VM may be spoken to now. If not, whoever asks is told when it may.
+    pub fn may_send(&mut self) -> bool {
+        let until = self.rate.as_ref().and_then(|rate| rate.waits(Instant::now()));
+        self.resumes = until.or(self.resumes);
+        until.is_none()
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some(rate) = &mut self.rate {
+            rate.take(bytes, Instant::now());
+        }
+    }
+
     /// Sends a frame in three parts. `false` when none of it was taken, because the VM does not read.
     pub fn send(&mut self, head: &[u8], first: &[u8], second: &[u8]) -> bool {
-        if !self.has_room() {
+        if !self.has_room() || !self.may_send() {
             return false;
         }
         let length = ((head.len() + first.len() + second.len()) as u32).to_be_bytes();
@@ -160,6 +180,7 @@ impl Link {
                 }
             }
         };
+        self.count(head.len() + first.len() + second.len());
         let mut skip = sent;
         for part in &parts {
             let passed = skip.min(part.len());
@@ -172,6 +193,7 @@ impl Link {
     /// Sends a frame, or keeps it until the VM reads, as long as there is not too much.
     pub fn send_or_keep(&mut self, head: &[u8], payload: &[u8]) {
         if !self.send(head, payload, &[]) && self.unsent.len() < MAX_UNSENT {
+            self.count(head.len() + payload.len());
             self.unsent.extend(((head.len() + payload.len()) as u32).to_be_bytes());
             self.unsent.extend_from_slice(head);
             self.unsent.extend_from_slice(payload);

@@ -1,8 +1,8 @@
 //! A VM in a network.
 
-use std::{collections::VecDeque, net::Ipv4Addr};
+use std::{collections::VecDeque, net::Ipv4Addr, time::Instant};
 
-use super::{egress::Egress, link::Link, quota::Usage, slab::Key, wire::Mac};
+use super::{egress::Egress, link::Link, quota::Usage, rate::Bucket, slab::Key, wire::Mac};
 use crate::vmm::channel::Channel;
 
 /// A VM in a network.
@@ -27,6 +27,10 @@ pub struct Member {
     pub egress: Egress,
     /// It reaches the host's loopback, at the gateway's address.
     pub host: bool,
+    /// How fast it may speak.
+    pub rate: Option<Bucket>,
+    /// When it may again, if it waits for that.
+    pub resumes: Option<Instant>,
     /// Its port that is meant when it is called by name only.
     pub http: u16,
     /// Other networks that it is in.
@@ -47,9 +51,18 @@ impl Member {
             conversations: VecDeque::new(),
             egress: Egress::default(),
             host: false,
+            rate: None,
+            resumes: None,
             http: super::localhost::HTTP,
             elsewhere: Vec::new(),
         }
+    }
+
+    /// Whether it has to wait with what it says. Then it is heard again when it need not any more.
+    pub fn has_to_wait(&mut self, now: Instant) -> bool {
+        let until = self.rate.as_ref().and_then(|rate| rate.waits(now));
+        self.resumes = until.or(self.resumes);
+        until.is_some()
     }
 
     /// Whether it is called this; `network` may follow, behind a dot.

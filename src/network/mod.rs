@@ -29,6 +29,7 @@ mod names;
 mod poll;
 mod publish;
 mod quota;
+pub mod rate;
 mod ring;
 mod server;
 mod slab;

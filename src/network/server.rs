@@ -64,6 +64,8 @@ pub struct Network {
     pub(super) members: Slab<Member>,
     /// What other networks have written down, by their names.
     pub(super) seen: HashMap<String, Seen>,
+    /// Members that may have so much only.
+    pub(super) rated: Vec<Key>,
     pub(super) by_address: HashMap<Ipv4Addr, Key>,
     pub(super) flows: Flows,
     /// Connections to which something happened.
@@ -137,6 +139,7 @@ impl Network {
             now,
             visitors: Slab::default(),
             members: Slab::default(),
+            rated: Vec::new(),
             by_address: HashMap::new(),
             flows: Flows::default(),
             dirty: Vec::new(),
@@ -216,6 +219,7 @@ impl Network {
         for (source, flags) in events {
             self.handle(source, flags);
         }
+        self.resume_rated();
         self.expire_flows();
         if self.now.saturating_duration_since(self.swept) >= SWEEP {
             self.swept = self.now;
@@ -259,7 +263,8 @@ impl Network {
         let first = self.members.is_empty().then_some(PATIENCE);
         let rest =
             (!self.resting.is_empty()).then(|| (self.rested + REST).saturating_duration_since(self.now));
-        flows.into_iter().chain(sweep).chain(first).chain(rest).min()
+        let rate = self.rate_deadline().map(|deadline| deadline.saturating_duration_since(self.now));
+        flows.into_iter().chain(rate).chain(sweep).chain(first).chain(rest).min()
     }
 
     fn handle(&mut self, source: Source, flags: EventFlags) {

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     bench::network::guest::{Guest, fill, wire},
-    network::control::{self, Answer, Join, Lease, Protocol, Publication, Request},
+    network::{
+        control::{self, Answer, Join, Lease, Protocol, Publication, Request},
+        rate,
+    },
     vmm::channel::{Channel, Received},
 };
 
@@ -461,5 +464,22 @@ fn names_are_written_down_while_somebody_elsewhere_may_ask() {
     until("one name", &|text| text.is_some_and(|text| !text.contains("second")));
     keeper.send(&Request::Elsewhere { networks: vec![] }, None).unwrap();
     until("no names", &|text| text.is_none());
+    world.end();
+}
+
+#[test]
+fn a_member_speaks_and_is_spoken_to_no_faster_than_it_may() {
+    let Some(address) = own_address() else { return };
+    let world = World::new(|_| {});
+    let rate = rate::Rate { out: Some(1 << 20), into: Some(1 << 20) };
+    let (mut slow, _, _slow) = world.join(Join { rate: Some(rate), ..Join::default() });
+    let (mut fast, _, _fast) = world.join(Join::default());
+    let with = echo(address);
+    let begin = Instant::now();
+    assert!(converses(&mut slow, with, 1 << 20));
+    // What goes and what comes do so at once; a twentieth of a second may be had in advance, and a frame.
+    assert!(begin.elapsed() >= Duration::from_millis(850), "{:?}", begin.elapsed());
+    // Nobody else waits for that.
+    assert!(converses(&mut fast, with, 1 << 20));
     world.end();
 }

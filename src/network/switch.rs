@@ -18,15 +18,28 @@ impl Network {
     pub(super) fn read_link(&mut self, key: Key) {
         let mut heard = 0;
         for _ in 0..TURNS {
+            let now = self.now;
             let Some(member) = self.members.get_mut(key) else { return };
+            if member.has_to_wait(now) {
+                return;
+            }
             let read = member.link.read();
+            if read == Read::End {
+                // Nothing more comes that could be too much.
+                member.rate = None;
+            }
             let mut frames = Vec::new();
             let broken = loop {
-                if heard + frames.len() >= FRAMES {
+                if heard + frames.len() >= FRAMES || member.has_to_wait(now) {
                     break false;
                 }
                 match member.link.next_frame() {
-                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(Some(frame)) => {
+                        if let Some(rate) = &mut member.rate {
+                            rate.take(frame.len(), now);
+                        }
+                        frames.push(frame);
+                    }
                     Ok(None) => break false,
                     Err(NoFrame) => break true,
                 }
@@ -43,6 +56,7 @@ impl Network {
                 _ if broken => return self.part(key),
                 _ if heard >= FRAMES => break,
                 Read::Some => {}
+                // Frames that had to wait are heard later.
                 Read::Nothing => return,
                 Read::End => return self.part(key),
             }
@@ -142,7 +156,7 @@ impl Network {
     pub(super) fn write_link(&mut self, key: Key) {
         let Some(member) = self.members.get_mut(key) else { return };
         member.link.notice_room();
-        if member.link.has_room() {
+        if member.link.has_room() && member.link.may_send() {
             for key in std::mem::take(&mut member.link.waiting) {
                 if let Some(connection) = self.flows.get_mut(key) {
                     connection.waits = false;
@@ -164,6 +178,7 @@ impl Network {
         self.forget_flows(key);
         self.forget_conversations(key);
         self.forget_pings(key);
+        self.rated.retain(|rated| *rated != key);
         self.write_names();
     }
 }

@@ -2,6 +2,7 @@
 //! address is of.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::header::HEADER_SIZE;
@@ -15,6 +16,9 @@ const IPV4_SENDER: usize = 26;
 /// Bytes of a frame that this is seen in.
 const FRONT: usize = ARP_SENDER + 4;
 
+/// How long frames for a network that takes none are kept in the card, where others are behind them that are for other networks.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A connection to a network.
 pub struct Cable {
     /// Its number.
@@ -22,10 +26,47 @@ pub struct Cable {
     /// The guest's address there; it has whatever is no other's when absent.
     pub address: Option<Ipv4Addr>,
     pub backend: Backend,
+    /// Since when its network has taken nothing, as far as that was looked at.
+    stuck: Option<Instant>,
+}
+
+/// Whether a frame can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It can.
+    Yes,
+    /// Not yet.
+    Later,
+    /// Whoever waits for it waits in vain.
+    Never,
+}
+
+impl Cable {
+    /// One at this place.
+    pub fn new(place: u32, address: Option<Ipv4Addr>, backend: Backend) -> Self {
+        Self { place, address, backend, stuck: None }
+    }
+
+    /// Whether it takes a frame; what is left of the last goes first. A network that is the only one is waited for however long it
+    /// takes, as there is nobody who would have to wait as well.
+    pub fn room(&mut self, is_only: bool, now: Instant) -> Room {
+        if self.backend.has_room() {
+            self.stuck = None;
+            return Room::Yes;
+        }
+        let since = *self.stuck.get_or_insert(now);
+        let in_vain = !is_only && now.saturating_duration_since(since) >= PATIENCE;
+        if in_vain || self.backend.is_over() { Room::Never } else { Room::Later }
+    }
+
+    /// When it is waited for in vain, if it is not yet.
+    pub fn patience_ends(&self, now: Instant) -> Option<Instant> {
+        self.stuck.map(|since| since + PATIENCE).filter(|end| *end > now)
+    }
 }
 
 /// The one of them that takes the frame in these buffers, which has its header in front.
-pub fn pick<'a>(cables: &'a mut [Cable], memory: &Memory, buffers: &Buffers) -> Option<&'a mut Backend> {
+pub fn pick<'a>(cables: &'a mut [Cable], memory: &Memory, buffers: &Buffers) -> Option<&'a mut Cable> {
     // Most cards have one, and most of these are for everything.
     let index = match cables {
         [Cable { address: None, .. }] => Some(0),
@@ -37,7 +78,7 @@ pub fn pick<'a>(cables: &'a mut [Cable], memory: &Memory, buffers: &Buffers) -> 
             sender.and_then(|sender| of(Some(sender))).or_else(|| of(None))
         }
     };
-    Some(&mut cables.get_mut(index?)?.backend)
+    cables.get_mut(index?)
 }
 
 /// The IPv4 address that a frame says it is from.

@@ -17,7 +17,11 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
@@ -41,8 +45,9 @@ use crate::queue::VirtQueue;
 const QUEUE_SIZES: [u16; 2] = [256, 256];
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;
+const TIMER: u64 = 2;
 /// Token of the first socket; those behind it have the next.
-const SOCKET: u64 = 2;
+const SOCKET: u64 = 3;
 
 /// An Ethernet address.
 pub type MacAddress = [u8; 6];
@@ -60,6 +65,8 @@ pub struct Net {
     notifiers: Notifiers,
     poll: PollSet,
     cables: Vec<Cable>,
+    /// When one of several cables is waited for no longer.
+    timer: OwnedFd,
     running: Option<Running>,
 }
 
@@ -98,10 +105,13 @@ impl Net {
     /// A network card with this address and largest packet (68 to 65535 bytes), connected to nothing yet.
     ///
     /// # Errors
-    /// When there is no eventfd or epoll instance to be had.
+    /// When there is no eventfd, timer or epoll instance to be had.
     pub fn new(mac: MacAddress, mtu: u16) -> io::Result<Self> {
         let (notifiers, poll) = (Notifiers::new(QUEUE_SIZES.len())?, PollSet::new()?);
         notifiers.watch(&poll)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        poll.add(&timer, TIMER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         Ok(Self {
             mac,
             mtu,
@@ -111,6 +121,7 @@ impl Net {
             notifiers,
             poll,
             cables: Vec::new(),
+            timer,
             running: None,
         })
     }
@@ -130,7 +141,7 @@ impl Net {
         let events = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
         self.poll.add(&socket, SOCKET + u64::from(place), events)?;
         self.cables.retain(|cable| cable.place != place);
-        self.cables.push(Cable { place, address, backend: Backend::new(socket, checksums) });
+        self.cables.push(Cable::new(place, address, Backend::new(socket, checksums)));
         self.set_link(true);
         self.notifiers.kick_all();
         Ok(())
@@ -147,6 +158,18 @@ impl Net {
     /// Whether there is anything at the other end.
     pub fn is_connected(&self) -> bool {
         !self.cables.is_empty()
+    }
+
+    /// Looks again when the first of the cables that are waited for is so no longer, for the sake of the others.
+    fn set_timer(&self) {
+        let now = Instant::now();
+        let ends = self.cables.iter().filter_map(|cable| cable.patience_ends(now));
+        let Some(end) = ends.min().filter(|_| self.cables.len() > 1) else { return };
+        let wait = end.saturating_duration_since(now);
+        let it_value = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value };
+        // Can only fail for a time that is none.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
     }
 
     fn set_link(&mut self, up: bool) {
@@ -256,6 +279,7 @@ impl Polled for Net {
                     self.running.iter_mut().for_each(|running| running.full = false);
                 }
                 TRANSMIT => self.notifiers.clear(1),
+                TIMER => {}
                 socket => {
                     let of = |cable: &&mut Cable| SOCKET + u64::from(cable.place) == socket;
                     self.cables.iter_mut().filter(of).for_each(|cable| cable.backend.notice(events));
@@ -265,6 +289,8 @@ impl Polled for Net {
         let Some(running) = &mut self.running else { return };
         let mut more = [false; 2];
         more[1] = transmit::transmit(&mut running.transmit, &mut self.cables);
+        self.set_timer();
+        let Some(running) = &mut self.running else { return };
         for cable in &mut self.cables {
             more[0] |= receive::receive(running, &mut cable.backend);
         }

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::*;
 use crate::bus::BusDevice;
@@ -244,6 +245,49 @@ fn a_frame_goes_to_the_network_of_its_senders_address() {
     assert!(net.lock().unwrap().is_connected());
     net.lock().unwrap().disconnect(1);
     assert!(!net.lock().unwrap().is_connected());
+}
+
+#[test]
+fn a_network_that_does_not_read_holds_others_up_for_a_while_only() {
+    let (mut guest, net, mut first) = connected(Checksums::Ignored);
+    let (near, mut second) = UnixStream::pair().unwrap();
+    second.set_nonblocking(true).unwrap();
+    let address = [172, 30, 0, 7];
+    net.lock().unwrap().connect(1, Some(address.into()), near.into(), Checksums::Ignored).unwrap();
+    let header = guest.put(&[0; 12]);
+    let large = pattern(60_000);
+    let (own, other) = (frame_from([8, 0], address), guest.put(&large));
+    for _ in 0..40 {
+        guest.queues[1].add(&[out(header, 12), out(other, large.len())]);
+    }
+    let place = guest.put(&own);
+    guest.queues[1].add(&[out(header, 12), out(place, own.len())]);
+    guest.kick(1);
+    settle(&net);
+    assert!(received(&mut second).is_empty(), "it waits for what was before it");
+    let mut heard = Vec::new();
+    for _ in 0..1000 {
+        settle(&net);
+        heard.extend(received(&mut second));
+        if !heard.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(heard, framed(&own));
+    // What was taken is whole, and what is sent from now on arrives.
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        all.extend(received(&mut first));
+        settle(&net);
+    }
+    let frame = framed(&large);
+    let count = all.len() / frame.len();
+    assert!(count < 40 && all == frame.repeat(count), "{count} frames in {} bytes", all.len());
+    guest.queues[1].add(&[out(header, 12), out(other, large.len())]);
+    guest.kick(1);
+    settle(&net);
+    assert_eq!(received(&mut first), frame);
 }
 
 #[test]

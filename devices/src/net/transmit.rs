@@ -1,8 +1,10 @@
 //! Frames of the guest: from its buffers to the socket.
 
+use std::time::Instant;
+
 use super::Checksums;
 use super::backend::{Backend, MAX_FRAME};
-use super::cables::{self, Cable};
+use super::cables::{self, Cable, Room};
 use super::header::{self, HEADER_SIZE, Partial};
 use crate::device::Memory;
 use crate::queue::{Buffers, Chain, Progress, Served, VirtQueue};
@@ -16,22 +18,22 @@ const MAX_CHECKSUM_AT: usize = 512;
 
 /// Sends what the guest has to send, as far as the sockets take it; gives whether there is more to do at once.
 pub fn transmit(queue: &mut VirtQueue, cables: &mut [Cable]) -> bool {
+    let (is_only, now) = (cables.len() == 1, Instant::now());
     // What is left of a frame goes first, also when no other follows it.
-    let mut waits = false;
-    for Cable { backend, .. } in cables.iter_mut() {
-        waits |= !backend.has_room() && !backend.is_over();
-    }
-    if waits {
+    let waiting = cables.iter_mut().map(|cable| cable.room(is_only, now)).filter(|room| *room == Room::Later);
+    let waiting = waiting.count();
+    if waiting > 0 && waiting == cables.len() {
         return false;
     }
     let progress = queue.serve(BUDGET, |chain, memory| {
         // A cable that leads nowhere.
-        let Some(backend) = cables::pick(cables, memory, &chain.readable) else { return Served::Used(0) };
-        if !backend.has_room() {
-            // Once it is over, frames go nowhere.
-            return if backend.is_over() { Served::Used(0) } else { Served::Later };
+        let Some(cable) = cables::pick(cables, memory, &chain.readable) else { return Served::Used(0) };
+        // When nothing of it was taken, that is where the wait begins.
+        let mut room = cable.room(is_only, now);
+        if room == Room::Yes && !send(chain, memory, &mut cable.backend) {
+            room = cable.room(is_only, now);
         }
-        if send(chain, memory, backend) { Served::Used(0) } else { Served::Later }
+        if room == Room::Later { Served::Later } else { Served::Used(0) }
     });
     progress == Progress::More
 }

@@ -9,7 +9,7 @@ use crate::{
         Endpoint, Error, HostConfig, MoreNetwork, Port, Result,
         networking::{parse_expose, parse_publish},
     },
-    network::address::parse_mac,
+    network::{address::parse_mac, rate::Rate},
 };
 
 /// How the container is in a network.
@@ -48,6 +48,9 @@ pub struct NetworkOptions {
     /// Whom it may call outside its network: nobody, or these ranges, addresses, names and *.NAMEs only
     #[arg(long, value_name = "deny|allow=LIST")]
     egress: Vec<String>,
+    /// How fast it speaks and is spoken to at most, in each network, such as 10mbit or in=50mbit,out=10mbit
+    #[arg(long, value_name = "RATE|in=RATE,out=RATE")]
+    network_rate: Option<Rate>,
     /// A name and its address; host-gateway is this host, with what listens on its loopback
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
@@ -95,8 +98,13 @@ impl NetworkOptions {
             let more = crate::network::egress::parse(text).map_err(Error::Invalid)?;
             egress.get_or_insert_with(Vec::new).extend(more);
         }
-        let endpoint =
-            Endpoint { aliases: self.network_alias.clone(), address: self.ip, mac_address, egress };
+        let endpoint = Endpoint {
+            aliases: self.network_alias.clone(),
+            address: self.ip,
+            mac_address,
+            egress,
+            rate: self.network_rate,
+        };
         let further =
             |network: &String| MoreNetwork { network: network.clone(), endpoint: Endpoint::default() };
         let more = self.network.iter().skip(1).map(further).collect();
