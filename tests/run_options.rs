@@ -11,11 +11,20 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     };
     let labels = home.folder.path().join("labels");
     std::fs::write(&labels, "# of a file\ntier=front\nkeep\n").expect("a file");
+    let profile = home.folder.path().join("profile.json");
+    let no_fifos = r#"{ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["mknod", "mknodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+                       "args": [{ "index": 1, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" },
+                                { "index": 2, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" }] }] }"#;
+    std::fs::write(&profile, no_fifos).expect("a file");
+    let profile = format!("seccomp={}", profile.display());
     home.ok(&[
         "run",
         "-d",
         "--name",
         "web",
+        "--security-opt",
+        &profile,
         "--group-add",
         "29",
         "--sysctl",
@@ -37,6 +46,9 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     let script = "id -G; cat /proc/sys/net/ipv4/ip_forward /proc/1/oom_score_adj; grep -o 'list:.*' /proc/1/status | head -1";
     let told = home.ok(&["exec", "web", "sh", "-c", script]);
     assert_eq!(told, "0 29\n1\n500\nlist:\t0\n");
+    // The profile's error is seen where its conditions hold, and nowhere else.
+    let told = home.ok(&["exec", "web", "sh", "-c", "mkfifo /f 2>&1; mkdir /d && ls -d /d"]);
+    assert_eq!(told, "mkfifo: /f: No space left on device\n/d\n");
     let told = home.ok(&["ps", "--format", "{{.Names}} {{.Label \"tier\"}} {{.Label \"keep\"}} {{.State}}"]);
     assert_eq!(told, "web front yes running\n");
 

@@ -122,7 +122,7 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
     Host::this().vm_size(host_config)?;
     Capabilities::of_container(&host_config.cap_add, &host_config.cap_drop)?;
     limits::rlimits(&host_config.ulimits)?;
-    process::security_options(&host_config.security_opt)?;
+    process::check_security(host_config)?;
     process::check_sysctls(&host_config.sysctls)?;
     log_limits(&host_config.log_config)?;
     Host::this().check_cpuset(host_config)?;

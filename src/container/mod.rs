@@ -27,7 +27,7 @@ pub mod pool;
 mod process;
 pub mod publish;
 pub mod restart;
-mod seccomp;
+pub mod seccomp;
 pub mod shared;
 pub mod signal;
 mod sizing;

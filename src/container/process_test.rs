@@ -70,6 +70,10 @@ fn security_options_are_known_or_refused() {
     };
     assert!(read(&["no-new-privileges"]).unwrap().no_new_privileges);
     assert!(read(&["no-new-privileges:true"]).unwrap().no_new_privileges);
-    assert!(read(&["seccomp=unconfined"]).unwrap().unconfined);
+    assert_eq!(read(&["seccomp:unconfined"]).unwrap().seccomp, Seccomp::Unconfined);
+    let profile = "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[]}";
+    let expected = Seccomp::Profile(profile.to_owned());
+    assert_eq!(read(&[&format!("seccomp={profile}")]).unwrap().seccomp, expected);
+    assert!(read(&["seccomp=/no/profile"]).is_err());
     assert!(read(&["apparmor=x"]).unwrap_err().to_string().contains("apparmor=x"));
 }

@@ -35,6 +35,7 @@ mod refused;
 mod rename;
 mod rm;
 mod run;
+mod security;
 mod session;
 mod shared_keeper;
 mod start;

@@ -8,7 +8,7 @@ use hull_protocol::defaults::SHM_SIZE;
 
 use super::{
     environment::Environment, health_options::HealthOptions, network_options::NetworkOptions,
-    refused::Refused,
+    refused::Refused, security,
 };
 use crate::{
     config::Size,
@@ -110,7 +110,7 @@ pub struct Options {
     /// Give the container every privilege in its VM
     #[arg(long)]
     privileged: bool,
-    /// no-new-privileges, or seccomp=unconfined
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE (a profile as Docker has them), or systempaths=unconfined
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
     /// Set a resource limit
@@ -233,7 +233,7 @@ impl Options {
             auto_remove: self.rm,
             shm_size: self.shm_size.map_or(SHM_SIZE, |size| size.0),
             ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
-            security_opt: self.security_opt.clone(),
+            security_opt: security::options(&self.security_opt)?,
             restart_policy: self.restart,
             log_config: LogConfig { kind: self.log_driver.clone(), config: pairs(&self.log_opt, '=') },
             group_add: self.group_add.clone(),

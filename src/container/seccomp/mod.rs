@@ -5,7 +5,9 @@
 //! So here it is a binary search over ranges of numbers that share their fate: some eight instructions instead of
 //! some three hundred.
 
+mod condition;
 mod policy;
+mod profile;
 mod syscalls;
 
 use libc::{
@@ -13,11 +15,20 @@ use libc::{
     SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
 };
 
-use self::policy::{Check, Outcome, Policy};
+pub use self::profile::LONGEST as LONGEST_PROFILE;
+use self::{
+    policy::{Check, Outcome, Policy},
+    profile::{Fate, Profile},
+};
 use super::{
     capability::Capabilities,
     error::{Error, Result},
 };
+
+/// What stands in the place of a profile for none, and for this program's own.
+pub const UNCONFINED: &str = "unconfined";
+/// See [`UNCONFINED`].
+pub const BUILT_IN: &str = "builtin";
 
 /// `AUDIT_ARCH_X86_64`: little-endian, 64 bits, machine 62.
 const ARCHITECTURE: u32 = 0xc000_003e;
@@ -25,6 +36,8 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
 const ARGUMENTS_AT: u32 = 16;
+/// Most instructions of a filter (`BPF_MAXINSNS`).
+const LONGEST: usize = 4096;
 
 /// One instruction, as `struct sock_filter` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +83,31 @@ impl Instruction {
 pub fn docker_default(capabilities: Capabilities) -> Result<Vec<u64>> {
     let policy = Policy::docker_default()
         .map_err(|error| Error::Invalid(format!("the seccomp policy is damaged: {error}")))?;
-    Ok(compile(&policy, capabilities).into_iter().map(Instruction::encode).collect())
+    Ok(compile(&policy.ranges(capabilities), conclude))
 }
 
-fn compile(policy: &Policy, capabilities: Capabilities) -> Vec<Instruction> {
+/// The filter of a container with these capabilities, as this profile (a JSON document) has it. One that is `confined` does not reach the
+/// host, whatever the profile says.
+///
+/// # Errors
+/// When it is no profile, or one that cannot be kept.
+pub fn of_profile(text: &str, capabilities: Capabilities, confined: bool) -> Result<Vec<u64>> {
+    let mut profile = Profile::read(text, capabilities)?;
+    if confined {
+        profile.keep_from_host();
+    }
+    let program = compile(&profile.ranges(), follow);
+    if program.len() > LONGEST {
+        return Err(Error::Invalid(format!(
+            "invalid seccomp profile: its filter has {} instructions, {LONGEST} are possible; use fewer conditions",
+            program.len()
+        )));
+    }
+    Ok(program)
+}
+
+/// The program that has this become of these ranges of numbers.
+fn compile<T: Copy>(ranges: &[(u32, T)], conclude: fn(T) -> Vec<Instruction>) -> Vec<u64> {
     let mut program = vec![
         Instruction::load(ARCHITECTURE_AT),
         Instruction::jump(BPF_JEQ, ARCHITECTURE, 1),
@@ -81,17 +115,17 @@ fn compile(policy: &Policy, capabilities: Capabilities) -> Vec<Instruction> {
         Instruction::give(SECCOMP_RET_KILL_PROCESS),
         Instruction::load(NUMBER_AT),
     ];
-    program.extend(search(&policy.ranges(capabilities)));
-    program
+    program.extend(search(ranges, conclude));
+    program.into_iter().map(Instruction::encode).collect()
 }
 
 /// Finds the range of the number in the accumulator.
-fn search(ranges: &[(u32, Outcome<'_>)]) -> Vec<Instruction> {
+fn search<T: Copy>(ranges: &[(u32, T)], conclude: fn(T) -> Vec<Instruction>) -> Vec<Instruction> {
     if let [(_, outcome)] = ranges {
         return conclude(*outcome);
     }
     let (below, above) = ranges.split_at(ranges.len() / 2);
-    let below = search(below);
+    let below = search(below, conclude);
     let mut program = Vec::new();
     match u8::try_from(below.len()) {
         Ok(skip) => program.push(Instruction::jump(BPF_JGE, above[0].0, skip)),
@@ -102,7 +136,7 @@ fn search(ranges: &[(u32, Outcome<'_>)]) -> Vec<Instruction> {
         ]),
     }
     program.extend(below);
-    program.extend(search(above));
+    program.extend(search(above, conclude));
     program
 }
 
@@ -112,6 +146,13 @@ fn conclude(outcome: Outcome<'_>) -> Vec<Instruction> {
         Outcome::Errno(errno) => vec![Instruction::give(SECCOMP_RET_ERRNO | u32::from(errno))],
         Outcome::Check(check) => examine(check),
     }
+}
+
+/// What the first rule says that holds.
+fn follow(fate: Fate<'_>) -> Vec<Instruction> {
+    let mut program: Vec<Instruction> = fate.rules.iter().flat_map(condition::rule).collect();
+    program.push(Instruction::give(fate.otherwise));
+    program
 }
 
 /// Looks at the lower half of an argument.

@@ -1,7 +1,7 @@
 use super::*;
 
 /// The kernel's machine, as far as filters here use it. Also counts the instructions it ran.
-fn run(program: &[u64], number: u32, architecture: u32, arguments: [u64; 6]) -> (u32, usize) {
+pub fn run(program: &[u64], number: u32, architecture: u32, arguments: [u64; 6]) -> (u32, usize) {
     let mut data = Vec::new();
     data.extend(number.to_ne_bytes());
     data.extend(architecture.to_ne_bytes());
@@ -22,6 +22,7 @@ fn run(program: &[u64], number: u32, architecture: u32, arguments: [u64; 6]) -> 
             }
             0x54 => accumulator &= operand,
             0x15 => at += jump(accumulator == operand),
+            0x25 => at += jump(accumulator > operand),
             0x35 => at += jump(accumulator >= operand),
             0x05 => at += operand as usize,
             0x06 => return (operand, steps),
@@ -174,8 +175,11 @@ fn the_program_is_a_short_search() {
 fn a_search_over_more_than_jumps_reach_is_right() {
     let fates: Vec<_> =
         (0..2000).map(|number| (number * 3, Outcome::Errno((number % 4000) as u16))).collect();
-    let program: Vec<u64> =
-        [Instruction::load(NUMBER_AT)].into_iter().chain(search(&fates)).map(Instruction::encode).collect();
+    let program: Vec<u64> = [Instruction::load(NUMBER_AT)]
+        .into_iter()
+        .chain(search(&fates, conclude))
+        .map(Instruction::encode)
+        .collect();
     for number in 0..6000 {
         assert_eq!(run(&program, number, 0, [0; 6]).0, SECCOMP_RET_ERRNO | (number / 3), "{number}");
     }

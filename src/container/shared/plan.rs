@@ -124,7 +124,8 @@ impl Plan {
     /// # Errors
     /// Which, and what the VM has.
     pub fn check(&self, name: &Name, host_config: &HostConfig) -> Result<()> {
-        if process::security_options(&host_config.security_opt)?.unconfined && !host_config.privileged {
+        let seccomp = process::security_options(&host_config.security_opt)?.seccomp;
+        if seccomp == process::Seccomp::Unconfined && !host_config.privileged {
             return Err(Error::Invalid(format!(
                 "--security-opt seccomp=unconfined: a container without a filter reaches what others of VM {name} say to the host; \
                  leave --vm out"
