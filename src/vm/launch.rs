@@ -86,7 +86,7 @@ pub struct Newborn {
 /// The VMM is killed when this thread ends, however it ends.
 ///
 /// # Errors
-/// When the program cannot be executed, or the process is out of descriptors.
+/// When there can be no more processes or descriptors. A program that cannot be executed is a VMM that exits with 126.
 pub fn start(kvm: File, size: VmSize) -> io::Result<Newborn> {
     let (control, far_control) = Channel::pair()?;
     let (console, far_console) = console()?;

@@ -2,14 +2,14 @@
 
 use std::{
     ffi::CStr,
-    io,
+    io::{self, Write},
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr,
 };
 
 use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, waitpid},
-    thread::{sched_getaffinity, sched_getcpu, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity},
 };
 
 /// Exit code of a process that could not become this program, as with a shell.
@@ -49,12 +49,16 @@ pub fn spawn(arguments: &[&CStr], streams: [BorrowedFd<'_>; 3]) -> io::Result<(P
 
 /// Has a new process run beside this one. Left alone, Linux has it wait for its parent's processor until that waits for something.
 fn give_processor(pid: Pid) -> rustix::io::Result<()> {
-    let all = sched_getaffinity(None)?;
-    let mut others = all;
+    let mut others = sched_getaffinity(None)?;
+    let mut every = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
+    // Whoever may use some only must not stay with those that are there now: Linux keeps to what it was asked for once.
+    // SAFETY: asks for a number.
+    let free = i64::from(others.count()) == unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     others.unset(sched_getcpu());
-    if others.count() > 0 {
+    if free && others.count() > 0 {
         sched_setaffinity(Some(pid), &others)?;
-        sched_setaffinity(Some(pid), &all)?;
+        sched_setaffinity(Some(pid), &every)?;
     }
     Ok(())
 }
@@ -67,7 +71,6 @@ unsafe fn become_program(arguments: &[*const libc::c_char], streams: [BorrowedFd
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // The parent may have died before the line above: then no signal comes any more.
     let orphan = getppid() != Some(parent);
-    let complaint = b"hull: cannot execute itself\n";
     // SAFETY: system calls on descriptors and memory of ours.
     unsafe {
         let placed = (0..).zip(streams).all(|(target, stream)| libc::dup2(stream.as_raw_fd(), target) >= 0);
@@ -76,7 +79,14 @@ unsafe fn become_program(arguments: &[*const libc::c_char], streams: [BorrowedFd
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         if placed && !orphan {
             libc::execv(c"/proc/self/exe".as_ptr(), arguments.as_ptr());
-            libc::write(libc::STDERR_FILENO, complaint.as_ptr().cast(), complaint.len());
+            let number = io::Error::last_os_error().raw_os_error().unwrap_or_default();
+            let mut complaint = [0; 64];
+            let left = {
+                let mut left = &mut complaint[..];
+                let _ = writeln!(left, "hull: cannot execute itself: error {number}");
+                left.len()
+            };
+            libc::write(libc::STDERR_FILENO, complaint.as_ptr().cast(), complaint.len() - left);
         }
         libc::_exit(NOT_EXECUTED)
     }

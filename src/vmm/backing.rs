@@ -60,7 +60,7 @@ impl Layers {
             "the snapshot has {stretches} stretches of memory: it is damaged"
         );
         let top = Top { digest, files: memory.len() + 1, stretches };
-        memory.push((file, vec![0..state.memory]));
+        memory.push((file, std::iter::once(0..state.memory).collect()));
         Ok(Self { state, memory, top })
     }
 
@@ -70,7 +70,7 @@ impl Layers {
     /// When a file cannot be mapped.
     pub fn show(self, memory: &Memory) -> anyhow::Result<(State, Backing)> {
         for (file, stretches) in self.memory.iter().rev() {
-            show(memory, file, stretches).context("cannot map the snapshot's memory")?;
+            show(memory, file, stretches, place).context("cannot map the snapshot's memory")?;
         }
         Ok((self.state, Backing { top: RefCell::new(Some(self.top)), ..Backing::none() }))
     }
@@ -153,7 +153,7 @@ impl Backing {
             }
             _ => (std::slice::from_ref(&whole), 1, 0),
         };
-        if show(memory, file, stretches).is_ok() {
+        if show(memory, file, stretches, exchange).is_ok() {
             *top = Some(Top { digest: hex::encode(digest), files, stretches: count });
         }
     }
@@ -174,25 +174,29 @@ fn join(stretches: &mut Vec<Range<u64>>, most: usize) {
     }
 }
 
+/// Maps a file's bytes from there on privately over so many bytes of guest memory at an address, which lie in one region.
+type Map = fn(file: &File, offset: u64, address: *mut u8, length: usize) -> io::Result<()>;
+
 /// Has stretches of memory show what the file has of them. What they were is gone.
-fn show(memory: &Memory, file: &File, stretches: &[Range<u64>]) -> anyhow::Result<()> {
+fn show(memory: &Memory, file: &File, stretches: &[Range<u64>], map: Map) -> anyhow::Result<()> {
     for part in parts(memory, stretches) {
         let (region, at) = memory.to_region_addr(part.address).context("memory that is not there")?;
-        show_part(file, MEMORY_OFFSET + part.at, region.get_host_address(at)?, part.length as usize)?;
+        map(file, MEMORY_OFFSET + part.at, region.get_host_address(at)?, part.length as usize)?;
     }
     Ok(())
 }
 
-/// Puts a private mapping of a file in place of `length` bytes of guest memory at `address`, which lie in one region.
-fn show_part(file: &File, offset: u64, address: *mut u8, length: usize) -> io::Result<()> {
-    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_NORESERVE);
-    // Elsewhere first: what cannot be mapped leaves the memory as it is.
+/// A [`Map`] for memory that is nothing yet: if it fails, nobody knows what that is.
+fn place(file: &File, offset: u64, address: *mut u8, length: usize) -> io::Result<()> {
+    // SAFETY: over guest memory, that has no references to it, only accesses by address. It stays mapped, readable and writable; or the
+    // VM never runs.
+    unsafe { map(file, offset, address, length, libc::MAP_FIXED) }.map(drop)
+}
+
+/// A [`Map`] for memory of a VM that goes on: what cannot be mapped leaves it as it is.
+fn exchange(file: &File, offset: u64, address: *mut u8, length: usize) -> io::Result<()> {
     // SAFETY: a new mapping, where the system chooses.
-    let new =
-        unsafe { libc::mmap(ptr::null_mut(), length, prot, flags, file.as_raw_fd(), offset.cast_signed()) };
-    if new == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
+    let new = unsafe { map(file, offset, ptr::null_mut(), length, 0) }?;
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: from a mapping that is this function's alone to one that is guest memory: that has no references to it, only
     // accesses by address, and nobody makes any while it is remapped. It stays mapped, readable and writable.
@@ -204,6 +208,22 @@ fn show_part(file: &File, offset: u64, address: *mut u8, length: usize) -> io::R
         return Err(error);
     }
     Ok(())
+}
+
+/// # Safety
+/// As that of `mmap(2)` with these flags.
+unsafe fn map(
+    file: &File,
+    offset: u64,
+    address: *mut u8,
+    length: usize,
+    flags: libc::c_int,
+) -> io::Result<*mut libc::c_void> {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    // SAFETY: the caller's.
+    let mapped =
+        unsafe { libc::mmap(address.cast(), length, prot, flags, file.as_raw_fd(), offset.cast_signed()) };
+    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(mapped) }
 }
 
 #[cfg(test)]

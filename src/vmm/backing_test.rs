@@ -20,7 +20,7 @@ fn file(words: &[(u64, &[u8])]) -> File {
 /// Memory that shows such a file.
 fn mapped(file: &File) -> Memory {
     let memory = Memory::from_ranges(&REGIONS).unwrap();
-    show(&memory, file, &[0..6 << 20; 1]).unwrap();
+    show(&memory, file, &[0..6 << 20; 1], place).unwrap();
     memory
 }
 
@@ -48,7 +48,7 @@ fn what_grew_is_saved_and_the_rest_is_there_again() {
     let start = map.growth.start;
     let memory = growth::reserve(&map).unwrap();
     // 2 MiB of the growth.
-    show(&memory, &file(&[(5 * MIB, b"grown")]), &[0..6 * MIB; 1]).unwrap();
+    show(&memory, &file(&[(5 * MIB, b"grown")]), &[0..6 * MIB; 1], place).unwrap();
     assert_eq!(read(&memory, start + MIB), *b"grown");
     // A buffer may lie on both sides of what was saved.
     memory.write_slice(b"both sides", GuestAddress(start + 2 * MIB - 5)).unwrap();
@@ -74,7 +74,7 @@ fn what_was_written_is_known_and_can_be_mapped_from_elsewhere() {
 
     // What is mapped over it may as well be one stretch.
     let newer = file(&[(0, b"third"), (border - 0x1000, b"fifth"), (border, b"sixth"), (0x5000, b"never")]);
-    show(&memory, &newer, &[0..0x1000, border - 0x1000..border + 0x1000]).unwrap();
+    show(&memory, &newer, &[0..0x1000, border - 0x1000..border + 0x1000], exchange).unwrap();
     assert_eq!(read(&memory, 0), *b"third");
     assert_eq!(read(&memory, border - 0x1000), *b"fifth");
     assert_eq!(read(&memory, 1 << 32), *b"sixth");
@@ -89,7 +89,7 @@ fn memory_that_cannot_be_mapped_stays_as_it_is() {
     let memory = mapped(&file(&[(0, b"first")]));
     memory.write_slice(b"newer", GuestAddress(0)).unwrap();
     let (read_end, _write_end) = rustix::pipe::pipe().unwrap();
-    show(&memory, &File::from(read_end), &[0..0x1000; 1]).unwrap_err();
+    show(&memory, &File::from(read_end), &[0..0x1000; 1], exchange).unwrap_err();
     assert_eq!(read(&memory, 0), *b"newer");
 }
 

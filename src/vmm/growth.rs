@@ -16,7 +16,8 @@ use kvm_ioctls::VmFd;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap, MmapRegion};
 
-/// KVM is told of this many bytes at once: a slot takes milliseconds when a VM runs, and memory of the host by its size.
+/// KVM is told of a multiple of this many bytes at once: a slot takes milliseconds once there are vCPUs, and memory of the host by its
+/// size.
 const STEP: u64 = 512 << 20;
 
 /// The memory of a VM, as KVM knows it.
@@ -74,13 +75,13 @@ impl Growth {
     /// When KVM refuses.
     pub fn cover(&self, size: u64) -> anyhow::Result<u64> {
         let AddressRange { start, size: most } = self.map.growth;
-        while self.known.get() < size.min(most) {
-            let known = self.known.get();
-            let step = STEP.min(most - known);
-            let range = AddressRange::new(start + known, step);
+        let known = self.known.get();
+        let missing = size.min(most).saturating_sub(known);
+        if missing > 0 {
+            let range = AddressRange::new(start + known, missing.next_multiple_of(STEP).min(most - known));
             self.make_usable(range).context("the host has no memory left to promise")?;
             self.add_slot(range)?;
-            self.known.set(known + step);
+            self.known.set(known + range.size);
         }
         Ok(self.known.get())
     }

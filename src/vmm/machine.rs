@@ -61,13 +61,16 @@ impl Machine {
         keeper: &Arc<Channel>,
         share: Option<Share>,
     ) -> anyhow::Result<Self> {
-        let Board { vcpus, model, vm, kvm, map, growth, memory } = board;
+        // In this order, so that what uses the memory goes before the memory where this fails.
+        let Board { memory, growth, map, kvm, vm, model, vcpus } = board;
         let (kernel_kind, backing, saved) = match &config.start {
             Start::Boot { kernel_kind, .. } => (*kernel_kind, Backing::none(), None),
             Start::Snapshot { file, below, served, .. } => {
                 let files = std::iter::once(file).chain(below).map(|file| descriptors.file(*file));
                 let layers = Layers::open(files.collect::<Result<_, _>>()?)?;
-                check(&layers.state, &map, vcpus.len(), &model, quirks)?;
+                let State { memory: size, grown, vcpus: saved, .. } = &layers.state;
+                check_size((*size, *grown, saved.len()), (&map, vcpus.len()))?;
+                check_cpu(&layers.state, &model, quirks)?;
                 let (state, backing) = match served {
                     None => layers.show(&memory)?,
                     Some(served) => {
@@ -179,27 +182,29 @@ impl Machine {
     }
 }
 
-/// Whether a VM of this size can go on from this state.
-fn check(
-    state: &State,
-    map: &MemoryMap,
-    vcpus: usize,
-    model: &CpuModel,
-    quirks: &Quirks,
+/// Whether a VM of this memory and as many vCPUs can go on from a snapshot, of which the same is known: its bytes of memory, how many of
+/// them it had grown by, and vCPUs.
+fn check_size(
+    (memory, grown, vcpus): (u64, u64, usize),
+    (map, here): (&MemoryMap, usize),
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
-        state.memory.checked_sub(state.grown) == Some(map.memory()) && state.vcpus.len() == vcpus,
-        "the snapshot is of a VM with {} vCPUs and {} MiB of memory, not {vcpus} and {}",
-        state.vcpus.len(),
-        state.memory.saturating_sub(state.grown) >> 20,
+        memory.checked_sub(grown) == Some(map.memory()) && vcpus == here,
+        "the snapshot is of a VM with {vcpus} vCPUs and {} MiB of memory, not {here} and {}",
+        memory.saturating_sub(grown) >> 20,
         map.memory() >> 20,
     );
     anyhow::ensure!(
-        state.grown <= map.growth.size,
+        grown <= map.growth.size,
         "the snapshot's guest has got {} MiB of memory, this VM can get {}",
-        state.grown >> 20,
+        grown >> 20,
         map.growth.size >> 20,
     );
+    Ok(())
+}
+
+/// Whether the CPU here has all that the snapshot's guest was shown.
+fn check_cpu(state: &State, model: &CpuModel, quirks: &Quirks) -> anyhow::Result<()> {
     let lacking: BTreeSet<_> = state.vcpus.iter().flat_map(|vcpu| model.lacks(vcpu, quirks)).collect();
     anyhow::ensure!(
         lacking.is_empty(),
@@ -315,3 +320,7 @@ fn load(
     let data = BootData { command_line: &command_line, initrd, acpi, map };
     Ok(boot::write_boot_data(memory, &kernel, &data)?)
 }
+
+#[cfg(test)]
+#[path = "machine_test.rs"]
+mod tests;
