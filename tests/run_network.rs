@@ -352,7 +352,7 @@ fn a_container_that_runs_comes_into_networks_and_leaves_them() {
         eventually("a server to be ready", || home.ok(&["logs", name]) == "ready\n");
     };
     let get = |from: &str, name: &str| {
-        let script = format!("timeout 10 wget -q -O- http://{name}/ 2>/dev/null || echo nobody");
+        let script = format!("timeout 60 wget -q -O- http://{name}/ 2>/dev/null || echo nobody");
         home.ok(&["exec", from, "sh", "-c", &script])
     };
     run("web", &["-p", "127.0.0.1::80"]);

@@ -435,7 +435,7 @@ pub fn net(program: &[u8]) {
             && ours.set_nonblocking(true).is_ok()
         {
             let checksums = if turns % 2 == 0 { Checksums::Wanted } else { Checksums::Ignored };
-            let _ = device.connect(0, None, theirs.into(), checksums);
+            let _ = device.connect(0, Vec::new(), theirs.into(), checksums);
             streams = vec![ours];
         }
         for stream in &mut streams {

@@ -1,7 +1,7 @@
 //! Frames as they come from a guest, through everything that `hull net` reads in them.
 #![no_main]
 
-use hull::network::wire::{Arp, Datagram, Frame, Packet, Segment};
+use hull::network::wire::{Arp, Datagram, Frame, Packet, Segment, Solicitation};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some(frame) = Frame::parse(bytes) else { return };
@@ -15,5 +15,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let _ = segment.length();
         }
         let _ = Datagram::parse(packet.payload);
+        if let Some(asked) = Solicitation::parse(&packet) {
+            let _ = asked.answer((frame.to, frame.from), packet.from, true);
+        }
     }
 });

@@ -3,9 +3,12 @@
 //! A guest is made ready for the network that its container is most likely to be in ([`Network::FIRST`]) before one is asked for, so that
 //! most containers have nothing to do here.
 
-use std::{ffi::CStr, net::Ipv4Addr};
+use std::{
+    ffi::CStr,
+    net::{IpAddr, Ipv4Addr},
+};
 
-use hull_protocol::Network;
+use hull_protocol::{Network, NetworkV6};
 use rustix::{
     fd::{AsRawFd, BorrowedFd, OwnedFd},
     io::{self, Errno},
@@ -115,7 +118,7 @@ impl Card {
         let (socket, index) = self.open().map_err(fail)?;
         let mut request = Request::default();
         if !self.bare {
-            for old in std::mem::take(&mut self.networks) {
+            for old in faces(&std::mem::take(&mut self.networks)) {
                 request.address(REMOVE, index, &old);
             }
             request.link(index, NOBODY);
@@ -179,6 +182,40 @@ fn ask(socket: &OwnedFd, requests: &[u8]) -> io::Result<Vec<(u32, Errno)>> {
     }
 }
 
+/// How the card is in a network by one version of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Face {
+    mac: [u8; 6],
+    address: IpAddr,
+    prefix: u8,
+    gateway: IpAddr,
+    gateway_mac: [u8; 6],
+}
+
+impl Face {
+    fn is_v6(&self) -> bool {
+        self.address.is_ipv6()
+    }
+
+    fn family(&self) -> u8 {
+        if self.is_v6() { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 }
+    }
+}
+
+/// How the card is in these networks, in their order.
+fn faces(networks: &[Network]) -> Vec<Face> {
+    let face = |network: &Network, address, prefix, gateway| {
+        let Network { mac, gateway_mac, .. } = *network;
+        Face { mac, address, prefix, gateway, gateway_mac }
+    };
+    let both = |network: &Network| {
+        let v4 = face(network, network.address.into(), network.prefix, network.gateway.into());
+        let v6 = |v6: NetworkV6| face(network, v6.address.into(), v6.prefix, v6.gateway.into());
+        std::iter::once(v4).chain(network.v6.map(v6)).collect::<Vec<_>>()
+    };
+    networks.iter().flat_map(both).collect()
+}
+
 /// Requests that are to be granted together.
 #[derive(Default)]
 struct Change {
@@ -191,18 +228,23 @@ impl Change {
     /// What makes of a card in these networks one in those.
     fn between(index: u32, before: &[Network], after: &[Network]) -> Self {
         let mut change = Self::default();
-        let (first_before, first) = (before.first(), after.first());
-        let stays = before.iter().any(|old| after.contains(old));
+        let (before, after) = (faces(before), faces(after));
+        let of = |all: &[Face], is_v6| all.iter().find(|face| face.is_v6() == is_v6).copied();
+        // With the last IPv4 address goes all that is known of neighbours, and every route; of IPv6 both stay.
+        let stays = |is_v6| is_v6 || before.iter().any(|old| !old.is_v6() && after.contains(old));
         // What is not there any more need not be taken away: the container may have done that.
-        if let Some(old) = first_before.filter(|old| stays && first != Some(old)) {
-            change.step(
-                true,
-                |request| request.route(REMOVE, index, old.gateway),
-                |request| request.route(ADD, index, old.gateway),
-            );
+        for is_v6 in [false, true] {
+            let (old, new) = (of(&before, is_v6), of(&after, is_v6));
+            if let Some(old) = old.filter(|_| stays(is_v6) && old != new) {
+                change.step(
+                    true,
+                    |request| request.route(REMOVE, index, &old),
+                    |request| request.route(ADD, index, &old),
+                );
+            }
         }
         for old in before.iter().filter(|old| !after.contains(old)) {
-            // With the last address goes all that is known of neighbours, and every route.
+            let stays = stays(old.is_v6());
             if stays {
                 change.step(
                     true,
@@ -218,16 +260,16 @@ impl Change {
                     if !stays {
                         request.neighbour(ADD, index, old);
                     }
-                    if !stays && first_before == Some(old) {
-                        request.route(ADD, index, old.gateway);
+                    if !stays && of(&before, old.is_v6()) == Some(*old) {
+                        request.route(ADD, index, old);
                     }
                 },
             );
         }
-        let Some(first) = first else { return change };
-        if first_before.map(|before| before.mac) != Some(first.mac) {
-            let mac = first_before.map_or(NOBODY, |before| before.mac);
-            change.step(false, |request| request.link(index, first.mac), |request| request.link(index, mac));
+        let mac = |all: &[Face]| all.first().map(|face| face.mac);
+        if let Some(new) = mac(&after).filter(|new| mac(&before) != Some(*new)) {
+            let old = mac(&before).unwrap_or(NOBODY);
+            change.step(false, |request| request.link(index, new), |request| request.link(index, old));
         }
         for new in after.iter().filter(|new| !before.contains(new)) {
             change.step(
@@ -241,12 +283,14 @@ impl Change {
                 |request| request.neighbour(REMOVE, index, new),
             );
         }
-        if first_before != Some(first) {
-            change.step(
-                false,
-                |request| request.route(ADD, index, first.gateway),
-                |request| request.route(REMOVE, index, first.gateway),
-            );
+        for is_v6 in [false, true] {
+            if let Some(first) = of(&after, is_v6).filter(|first| of(&before, is_v6) != Some(*first)) {
+                change.step(
+                    false,
+                    |request| request.route(ADD, index, &first),
+                    |request| request.route(REMOVE, index, &first),
+                );
+            }
         }
         change
     }
@@ -373,42 +417,54 @@ impl Request {
         });
     }
 
-    fn address(&mut self, change: u16, index: u32, network: &Network) {
+    fn address(&mut self, change: u16, index: u32, face: &Face) {
         self.add(libc::RTM_NEWADDR + change, flags(change), |bytes| {
-            bytes.extend([libc::AF_INET as u8, network.prefix, 0, 0]);
+            // Whether anybody else has an IPv6 address is not asked: the network has given it to this one.
+            let nodad = if face.is_v6() { libc::IFA_F_NODAD as u8 } else { 0 };
+            bytes.extend([face.family(), face.prefix, nodad, 0]);
             bytes.extend(index.to_ne_bytes());
-            attribute(bytes, libc::IFA_LOCAL, &network.address.octets());
-            attribute(bytes, libc::IFA_ADDRESS, &network.address.octets());
-            let others = u32::MAX.checked_shr(network.prefix.into()).unwrap_or(0);
-            let all = network.address.to_bits() | others;
-            attribute(bytes, libc::IFA_BROADCAST, &Ipv4Addr::from_bits(all).octets());
+            ip(bytes, libc::IFA_LOCAL, face.address);
+            ip(bytes, libc::IFA_ADDRESS, face.address);
+            if let IpAddr::V4(address) = face.address {
+                let others = u32::MAX.checked_shr(face.prefix.into()).unwrap_or(0);
+                let all = Ipv4Addr::from_bits(address.to_bits() | others);
+                ip(bytes, libc::IFA_BROADCAST, all.into());
+            }
         });
     }
 
     /// The gateway's Ethernet address is known, and need not be asked for.
-    fn neighbour(&mut self, change: u16, index: u32, network: &Network) {
+    fn neighbour(&mut self, change: u16, index: u32, face: &Face) {
         const NUD_PERMANENT: u16 = 0x80;
         const NDA_DST: u16 = 1;
         const NDA_LLADDR: u16 = 2;
         self.add(libc::RTM_NEWNEIGH + change, flags(change), |bytes| {
-            bytes.extend([libc::AF_INET as u8, 0, 0, 0]);
+            bytes.extend([face.family(), 0, 0, 0]);
             bytes.extend(index.to_ne_bytes());
             bytes.extend(NUD_PERMANENT.to_ne_bytes());
             bytes.extend([0, 0]);
-            attribute(bytes, NDA_DST, &network.gateway.octets());
-            attribute(bytes, NDA_LLADDR, &network.gateway_mac);
+            ip(bytes, NDA_DST, face.gateway);
+            attribute(bytes, NDA_LLADDR, &face.gateway_mac);
         });
     }
 
     /// Everybody else is behind the gateway.
-    fn route(&mut self, change: u16, index: u32, gateway: Ipv4Addr) {
+    fn route(&mut self, change: u16, index: u32, face: &Face) {
         const RTPROT_BOOT: u8 = 3;
         self.add(libc::RTM_NEWROUTE + change, flags(change), |bytes| {
-            bytes.extend([libc::AF_INET as u8, 0, 0, 0, libc::RT_TABLE_MAIN, RTPROT_BOOT]);
+            bytes.extend([face.family(), 0, 0, 0, libc::RT_TABLE_MAIN, RTPROT_BOOT]);
             bytes.extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
-            attribute(bytes, libc::RTA_GATEWAY, &gateway.octets());
+            ip(bytes, libc::RTA_GATEWAY, face.gateway);
             attribute(bytes, libc::RTA_OIF, &index.to_ne_bytes());
         });
+    }
+}
+
+/// Adds an attribute that is an address.
+fn ip(bytes: &mut Vec<u8>, kind: u16, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => attribute(bytes, kind, &address.octets()),
+        IpAddr::V6(address) => attribute(bytes, kind, &address.octets()),
     }
 }
 

@@ -109,6 +109,20 @@ pub struct Network {
     pub gateway: std::net::Ipv4Addr,
     /// Ethernet address of that.
     pub gateway_mac: [u8; 6],
+    /// What it has there of IPv6.
+    #[serde(default)]
+    pub v6: Option<NetworkV6>,
+}
+
+/// A network as a guest's card is in it by IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkV6 {
+    /// Its address.
+    pub address: std::net::Ipv6Addr,
+    /// Bits that all addresses of the network have in common.
+    pub prefix: u8,
+    /// Who knows the way to all others; with the same Ethernet address as by IPv4.
+    pub gateway: std::net::Ipv6Addr,
 }
 
 impl Network {
@@ -120,6 +134,11 @@ impl Network {
         prefix: 16,
         gateway: std::net::Ipv4Addr::new(172, 17, 0, 1),
         gateway_mac: [0x02, 0x42, 172, 17, 0, 1],
+        v6: Some(NetworkV6 {
+            address: std::net::Ipv6Addr::new(0xfd68, 0x756c, 0x6c00, 0, 0, 0, 0, 2),
+            prefix: 64,
+            gateway: std::net::Ipv6Addr::new(0xfd68, 0x756c, 0x6c00, 0, 0, 0, 0, 1),
+        }),
     };
 }
 

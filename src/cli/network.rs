@@ -16,8 +16,9 @@ use crate::{
         state::{Status, Store as Containers},
     },
     network::{
-        address::{Subnet, mac_text},
+        address::mac_text,
         store::{Config, Store},
+        subnet6::{Range, Subnet6},
     },
 };
 
@@ -45,9 +46,12 @@ pub enum Verb {
 /// Make a network, whose containers reach each other by name
 #[derive(Debug, Args)]
 pub struct Create {
-    /// Its addresses; a range that nobody has without it
+    /// Its addresses, of IPv4, of IPv6, or one of each; ranges that nobody has without it
     #[arg(long, value_name = "RANGE")]
-    subnet: Option<Subnet>,
+    subnet: Vec<Range>,
+    /// Whether it has IPv6 addresses
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
+    ipv6: bool,
     /// Set a label
     #[arg(long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
@@ -129,7 +133,20 @@ impl Create {
             "operation is not permitted on predefined {} network",
             self.network
         );
-        println!("{}", Store::open().create(&self.network, self.subnet, labels)?.id);
+        let (mut subnet, mut subnet6) = (None, None);
+        for range in &self.subnet {
+            let again = match *range {
+                Range::V4(range) => subnet.replace(range).is_some(),
+                Range::V6(range) => subnet6.replace(range).is_some(),
+            };
+            anyhow::ensure!(!again, "a network has one range of IPv4 addresses and one of IPv6 at most");
+        }
+        anyhow::ensure!(
+            self.ipv6 || subnet6.is_none(),
+            "conflicting options: --ipv6=false and an IPv6 subnet"
+        );
+        let subnet6 = if self.ipv6 { Some(subnet6.unwrap_or_else(Subnet6::random)) } else { None };
+        println!("{}", Store::open().create(&self.network, subnet, subnet6, labels)?.id);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -148,7 +165,7 @@ impl Ls {
                 ("Driver", "bridge".into()),
                 ("Scope", "local".into()),
                 ("IPv4", "true".into()),
-                ("IPv6", "false".into()),
+                ("IPv6", config.subnet6.is_some().to_string().into()),
                 ("Internal", "false".into()),
                 ("CreatedAt", format::created_at(&config.created).into()),
                 ("Subnet", config.subnet.to_string().into()),
@@ -213,11 +230,13 @@ fn inspect(config: &Config) -> anyhow::Result<Value> {
                     "Name": description.name,
                     "MacAddress": mac_text(lease.mac),
                     "IPv4Address": format!("{}/{}", lease.address, lease.prefix),
-                    "IPv6Address": "",
+                    "IPv6Address": lease.v6.map(|v6| format!("{}/{}", v6.address, v6.prefix)).unwrap_or_default(),
                 }),
             );
         }
     }
+    let mut ranges = vec![json!({ "Subnet": config.subnet, "Gateway": config.subnet.gateway() })];
+    ranges.extend(config.subnet6.map(|subnet| json!({ "Subnet": subnet, "Gateway": subnet.gateway() })));
     Ok(json!({
         "Name": config.name,
         "Id": config.id,
@@ -225,8 +244,8 @@ fn inspect(config: &Config) -> anyhow::Result<Value> {
         "Scope": "local",
         "Driver": "bridge",
         "EnableIPv4": true,
-        "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Config": [{ "Subnet": config.subnet, "Gateway": config.subnet.gateway() }] },
+        "EnableIPv6": config.subnet6.is_some(),
+        "IPAM": { "Driver": "default", "Config": ranges },
         "Internal": false,
         "Containers": members,
         "Labels": config.labels,

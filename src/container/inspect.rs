@@ -9,7 +9,7 @@ use super::{
     networking::{self, Joined},
     state::{Folder, State, Status},
 };
-use crate::network::address;
+use crate::network::{address, control::Lease};
 
 /// Docker's document about a container, as far as hull has what it says.
 pub fn inspect(folder: &Folder, description: &Description, state: &State) -> Value {
@@ -88,22 +88,26 @@ fn network_settings(description: &Description, state: &State) -> Value {
     let networks: serde_json::Map<_, _> = joined
         .iter()
         .map(|Joined { network, lease }| {
-            let endpoint = json!({
-                "Aliases": aliases(network),
-                "Gateway": lease.gateway,
-                "IPAddress": lease.address,
-                "IPPrefixLen": lease.prefix,
-                "MacAddress": address::mac_text(lease.mac),
-            });
+            let mut endpoint = has(lease);
+            endpoint["Aliases"] = json!(aliases(network));
             (network.clone(), endpoint)
         })
         .collect();
+    let mut settings = has(lease);
+    (settings["Ports"], settings["Networks"]) = (json!(ports), json!(networks));
+    settings
+}
+
+/// What a container has in a network.
+fn has(lease: &Lease) -> Value {
+    let v6 = lease.v6;
     json!({
-        "Ports": ports,
         "Gateway": lease.gateway,
         "IPAddress": lease.address,
         "IPPrefixLen": lease.prefix,
+        "IPv6Gateway": v6.map(|v6| v6.gateway.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": v6.map(|v6| v6.address.to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": v6.map_or(0, |v6| v6.prefix),
         "MacAddress": address::mac_text(lease.mac),
-        "Networks": networks,
     })
 }

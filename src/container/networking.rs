@@ -285,10 +285,10 @@ pub fn files(description: &Description, leases: &[Lease]) -> Vec<File> {
             hosts += &format!("{address}\t{name}\n");
         }
     }
-    let own = |address: Ipv4Addr| format!("{address}\t{hostname}\n");
+    let own = |address: IpAddr| format!("{address}\t{hostname}\n");
     match leases {
-        [] => hosts += &own(Ipv4Addr::new(127, 0, 1, 1)),
-        all => all.iter().for_each(|lease| hosts += &own(lease.address)),
+        [] => hosts += &own(Ipv4Addr::new(127, 0, 1, 1).into()),
+        all => all.iter().flat_map(Lease::addresses).for_each(|address| hosts += &own(address)),
     }
     vec![
         file("/etc/hostname", format!("{hostname}\n")),

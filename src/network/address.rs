@@ -42,8 +42,13 @@ impl Subnet {
         self.has(other.base) || other.has(self.base)
     }
 
+    /// How many addresses are below this one of it.
+    pub fn number(self, address: Ipv4Addr) -> u32 {
+        address.to_bits() & !self.mask()
+    }
+
     /// The address with this number, the base being 0.
-    fn nth(self, number: u32) -> Ipv4Addr {
+    pub fn nth(self, number: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base.to_bits().wrapping_add(number))
     }
 
@@ -65,8 +70,12 @@ impl Subnet {
 
     /// Whether a member may have this address.
     pub fn may_have(self, address: Ipv4Addr) -> bool {
-        let number = address.to_bits() & !self.mask();
-        self.has(address) && number >= 2 && number < !self.mask()
+        self.has(address) && self.may_have_number(self.number(address))
+    }
+
+    /// Whether a member may have the address with this number.
+    pub fn may_have_number(self, number: u32) -> bool {
+        number >= 2 && number < !self.mask()
     }
 }
 
@@ -155,16 +164,29 @@ pub fn reachable(address: IpAddr) -> bool {
         IpAddr::V4(address) => reachable_v4(address),
         IpAddr::V6(address) => match address.to_ipv4_mapped().or_else(|| compatible(address)) {
             Some(address) => reachable_v4(address),
-            None => !(address.is_multicast() || address.is_unicast_link_local()),
+            None => {
+                // Site-local (RFC 3879) is another kind of what is nearby only.
+                let is_near = address.is_unicast_link_local() || address.segments()[0] & 0xffc0 == 0xfec0;
+                !(address.is_multicast() || is_near || METADATA.contains(&address))
+            }
         },
     }
 }
 
-/// An IPv6 address of 96 bits of zero, which some systems take for the IPv4 address in the rest; `::` and `::1` are among them.
+/// Where clouds keep what a machine is told in confidence, if not at a link-local address: Amazon's and Google's.
+const METADATA: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// The IPv4 address that somebody may take an IPv6 address for: one of 96 bits of zero (`::` and `::1` are among them), or translated
+/// (RFC 2765, RFC 6052), or of a tunnel (RFC 3056).
 fn compatible(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, ..] if address == Ipv6Addr::LOCALHOST => Some(Ipv4Addr::LOCALHOST),
-        [0, 0, 0, 0, 0, 0, high, low] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some(Ipv4Addr::LOCALHOST),
+        [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => of(high, low),
         _ => None,
     }
 }

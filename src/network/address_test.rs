@@ -51,6 +51,12 @@ fn guests_have_no_way_to_what_trusts_its_neighbours() {
         "::ffff:127.0.0.1",
         "::127.0.0.1",
         "::ffff:169.254.169.254",
+        "::ffff:0:169.254.169.254",
+        "64:ff9b::169.254.169.254",
+        "2002:a9fe:a9fe::1",
+        "fec0::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
     ] {
         assert!(!reachable(closed.parse().unwrap()), "{closed}");
     }

@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
+use hull_protocol::NetworkV6;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -144,10 +145,21 @@ pub struct Lease {
     pub gateway: Ipv4Addr,
     /// Its Ethernet address.
     pub mac: Mac,
+    /// What it has of IPv6.
+    #[serde(default)]
+    pub v6: Option<NetworkV6>,
     /// Its ports that are reached from outside.
     pub ports: Vec<Bound>,
     /// Where names without dots are looked for, too.
     pub search: Vec<String>,
+}
+
+impl Lease {
+    /// All its addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let v6 = self.v6.map(|v6| v6.address.into());
+        std::iter::once(self.address.into()).chain(v6).collect()
+    }
 }
 
 impl From<&Lease> for hull_protocol::Network {
@@ -158,6 +170,7 @@ impl From<&Lease> for hull_protocol::Network {
             prefix: lease.prefix,
             gateway: lease.gateway,
             gateway_mac: address::mac(lease.gateway),
+            v6: lease.v6,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ const HOLDS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_se
 #[serde(try_from = "String", into = "String")]
 pub enum Allowed {
     /// All addresses that have so many bits in common with this.
-    Range(Ipv4Addr, u8),
+    Range(IpAddr, u8),
     /// Who has this name.
     Name(String),
     /// Who has a name that ends with a dot and this.
@@ -36,13 +36,18 @@ impl FromStr for Allowed {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "invalid destination {text:?} in --egress: write an IPv4 address or range, a name, or *.NAME"
+                "invalid destination {text:?} in --egress: write an address or a range of addresses, a name, or *.NAME"
             )
         };
-        let (base, prefix) = text.split_once('/').unwrap_or((text, "32"));
-        if let Ok(base) = base.parse::<Ipv4Addr>() {
-            let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(wrong)?;
-            return Ok(Self::Range(base, prefix));
+        let (base, prefix) = text.split_once('/').unzip();
+        if let Ok(base) = base.unwrap_or(text).parse::<IpAddr>() {
+            let most = if base.is_ipv4() { 32 } else { 128 };
+            let prefix: u8 = match prefix {
+                Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= most).ok_or_else(wrong)?,
+                None => most,
+            };
+            // An IPv4 address in disguise is none that is called.
+            return if base.to_canonical() == base { Ok(Self::Range(base, prefix)) } else { Err(wrong()) };
         }
         let (name, below) = match text.strip_prefix("*.") {
             Some(name) => (name, true),
@@ -105,7 +110,7 @@ pub struct Egress {
     /// Everybody when absent.
     rules: Option<Vec<Allowed>>,
     /// Addresses of names, and how long they are that.
-    learned: HashMap<Ipv4Addr, Instant>,
+    learned: HashMap<IpAddr, Instant>,
 }
 
 impl Egress {
@@ -122,12 +127,9 @@ impl Egress {
     /// Whether the guest may call this address.
     pub fn allows(&self, address: IpAddr, now: Instant) -> bool {
         let Some(rules) = &self.rules else { return true };
-        let IpAddr::V4(address) = address else { return false };
+        let address = address.to_canonical();
         let has = |rule: &Allowed| match rule {
-            Allowed::Range(base, prefix) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
-                (address.to_bits() ^ base.to_bits()) & mask == 0
-            }
+            Allowed::Range(base, prefix) => is_in(address, *base, *prefix),
             Allowed::Name(_) | Allowed::Below(_) => false,
         };
         rules.iter().any(has) || self.learned.get(&address).is_some_and(|until| *until > now)
@@ -144,7 +146,8 @@ impl Egress {
     }
 
     /// A name that may be asked for has this address, for so long.
-    pub fn learn(&mut self, address: Ipv4Addr, holds: Duration, now: Instant) {
+    pub fn learn(&mut self, address: IpAddr, holds: Duration, now: Instant) {
+        let address = address.to_canonical();
         let until = now + holds.clamp(HOLDS.0, HOLDS.1);
         if self.learned.len() >= MOST_LEARNED && !self.learned.contains_key(&address) {
             self.learned.retain(|_, until| *until > now);
@@ -156,6 +159,20 @@ impl Egress {
         }
         let known = self.learned.entry(address).or_insert(until);
         *known = until.max(*known);
+    }
+}
+
+/// Whether an address has so many bits in common with this one.
+fn is_in(address: IpAddr, base: IpAddr, prefix: u8) -> bool {
+    let prefix = u32::from(prefix);
+    match (address, base) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            (one.to_bits() ^ other.to_bits()) & u32::MAX.checked_shl(32 - prefix).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            (one.to_bits() ^ other.to_bits()) & u128::MAX.checked_shl(128 - prefix).unwrap_or(0) == 0
+        }
+        _ => false,
     }
 }
 

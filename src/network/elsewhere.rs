@@ -1,7 +1,12 @@
 //! Names across networks: a VM that is in several asks one of them for names, which looks into what the others have written down. A network
 //! writes that while it has a member that is in others, too; for all the rest it is none of anybody's business.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +20,8 @@ const FILE: &str = "names.json";
 #[derive(Debug, Serialize, Deserialize)]
 struct Known {
     address: Ipv4Addr,
+    #[serde(default)]
+    v6: Option<Ipv6Addr>,
     names: Vec<String>,
 }
 
@@ -53,8 +60,11 @@ impl Network {
         let path = self.folder.join(FILE);
         let shared = self.members.iter().any(|(_, member)| !member.elsewhere.is_empty());
         if shared {
-            let known =
-                |member: &member::Member| Known { address: member.address, names: member.names.clone() };
+            let known = |member: &member::Member| Known {
+                address: member.address,
+                v6: self.address6(member.address),
+                names: member.names.clone(),
+            };
             let all: Vec<_> = self.members.iter().map(|(_, member)| known(member)).collect();
             // What cannot be written is not known there.
             self.names_written = folder::write(&path, &all).is_ok();
@@ -64,14 +74,15 @@ impl Network {
     }
 
     /// The addresses of those that are called this in the other networks that a member is in.
-    pub(super) fn find_elsewhere(&mut self, asks: Key, name: &str) -> Vec<Ipv4Addr> {
+    pub(super) fn find_elsewhere(&mut self, asks: Key, name: &str) -> Vec<IpAddr> {
         let Some(member) = self.members.get(asks) else { return Vec::new() };
         let mut found = Vec::new();
         for network in &member.elsewhere {
             let seen = self.seen.entry(network.clone()).or_default();
             seen.look(&Store::open().folder(network).join(FILE));
             let called = |one: &&Known| member::is_called(&one.names, name, &network.to_ascii_lowercase());
-            found.extend(seen.all.iter().filter(called).map(|one| one.address));
+            let both = |one: &Known| [Some(one.address.into()), one.v6.map(IpAddr::V6)].into_iter().flatten();
+            found.extend(seen.all.iter().filter(called).flat_map(both));
         }
         found
     }
@@ -89,7 +100,8 @@ mod tests {
         seen.look(&path);
         assert!(seen.all.is_empty());
         for last in [7, 8] {
-            let known = Known { address: Ipv4Addr::new(172, 30, 0, last), names: vec!["one".to_owned()] };
+            let known =
+                Known { address: Ipv4Addr::new(172, 30, 0, last), v6: None, names: vec!["one".to_owned()] };
             folder::write(&path, &[known]).unwrap();
             seen.look(&path);
             assert_eq!(seen.all[0].address.octets()[3], last);

@@ -120,13 +120,14 @@ impl Network {
         self.limit_rate(key, join.rate);
         let published = self.publish(key, sockets);
         let search = self.resolver().search.clone();
+        let v6 = self.v6(address);
         let Some(member) = self.members.get_mut(key) else { return };
         let watched = self
             .poll
             .add_changes(Source::Link(key), member.link.socket())
             .and_then(|()| self.poll.add(Source::Keeper(key), member.keeper.as_fd()));
         let mut lease =
-            Lease { address, prefix: self.subnet.prefix, gateway: self.gateway, mac, ports, search };
+            Lease { address, prefix: self.subnet.prefix, gateway: self.gateway, mac, v6, ports, search };
         let told = match published.and(watched).and_then(|()| control::unload(&mut lease.ports)) {
             Ok(more) => {
                 let told = member.keeper.send(&Answer::Joined(lease), more.as_ref().map(AsFd::as_fd));

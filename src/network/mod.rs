@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  frame ──► switch ──┬─► another member's link
-//!                     ├─► ARP, ICMP echo                         (icmp)
+//!                     ├─► ARP, neighbours of IPv6, ICMP echo     (icmp, six)
 //!                     ├─► TCP connection ──► socket of the host  (tcp)
 //!                     └─► UDP conversation ─► socket of the host, or names (udp, names)
 //! ```
@@ -32,8 +32,10 @@ mod quota;
 pub mod rate;
 mod ring;
 mod server;
+mod six;
 mod slab;
 pub mod store;
+pub mod subnet6;
 mod switch;
 mod tcp;
 mod udp;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     path::Path,
     time::Duration,
 };
@@ -75,17 +75,22 @@ impl Question {
     }
 
     /// The message that answers it: with these addresses, as far as they are asked for.
-    pub fn answer(&self, message: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
-        let addresses = if self.kind == TYPE_A { addresses } else { &[] };
-        let mut answer = self.reply(message, 0, addresses.len() as u16);
-        for address in addresses {
+    pub fn answer(&self, message: &[u8], addresses: &[IpAddr]) -> Vec<u8> {
+        let wanted = addresses.iter().filter(|address| match address {
+            IpAddr::V4(_) => self.kind == TYPE_A,
+            IpAddr::V6(_) => self.kind == TYPE_AAAA,
+        });
+        let mut answer = self.reply(message, 0, wanted.clone().count() as u16);
+        for address in wanted {
             // The name is that of the question.
             answer.extend([0xc0, HEADER as u8]);
-            answer.extend(TYPE_A.to_be_bytes());
+            answer.extend(self.kind.to_be_bytes());
             answer.extend(CLASS_IN.to_be_bytes());
             answer.extend(HOLDS.to_be_bytes());
-            answer.extend(4u16.to_be_bytes());
-            answer.extend(address.octets());
+            match address {
+                IpAddr::V4(address) => answer.extend([&4u16.to_be_bytes()[..], &address.octets()].concat()),
+                IpAddr::V6(address) => answer.extend([&16u16.to_be_bytes()[..], &address.octets()].concat()),
+            }
         }
         answer
     }
@@ -118,9 +123,9 @@ impl Question {
     }
 }
 
-/// The IPv4 addresses in an answer to a question about a name that is `wanted`, and how long each holds. Whatever they are called there: the
+/// The addresses in an answer to a question about a name that is `wanted`, and how long each holds. Whatever they are called there: the
 /// names in between are the name server's affair.
-pub fn addresses(message: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<(Ipv4Addr, Duration)> {
+pub fn addresses(message: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<(IpAddr, Duration)> {
     let mut all = Vec::new();
     // As if it had been a question, to read the one that it repeats.
     let mut asked = message.get(..message.len().min(512)).unwrap_or_default().to_vec();
@@ -141,10 +146,17 @@ pub fn addresses(message: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<(Ipv4Addr
         let length = usize::from(u16::from_be_bytes([record[8], record[9]]));
         let Some(data) = message.get(end + 10..end + 10 + length) else { break };
         at = end + 10 + length;
-        let is_address = record[..2] == TYPE_A.to_be_bytes() && record[2..4] == CLASS_IN.to_be_bytes();
-        if let (true, Ok(octets)) = (is_address, <[u8; 4]>::try_from(data)) {
+        if record[2..4] != CLASS_IN.to_be_bytes() {
+            continue;
+        }
+        let address = match u16::from_be_bytes([record[0], record[1]]) {
+            TYPE_A => <[u8; 4]>::try_from(data).map(IpAddr::from).ok(),
+            TYPE_AAAA => <[u8; 16]>::try_from(data).map(IpAddr::from).ok(),
+            _ => None,
+        };
+        if let Some(address) = address {
             let seconds = u32::from_be_bytes([record[4], record[5], record[6], record[7]]);
-            all.push((octets.into(), Duration::from_secs(seconds.into())));
+            all.push((address, Duration::from_secs(seconds.into())));
         }
     }
     all

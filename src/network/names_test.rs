@@ -20,7 +20,7 @@ fn a_question_is_answered() {
     let message = query("Web.Example", TYPE_A);
     let question = Question::parse(&message).unwrap();
     assert_eq!(question.name, "web.example");
-    let answer = question.answer(&message, &[Ipv4Addr::new(172, 17, 0, 3)]);
+    let answer = question.answer(&message, &[IpAddr::from([172, 17, 0, 3]), "fd00::3".parse().unwrap()]);
     assert_eq!(answer[..8], [0xab, 0xcd, 0x85, 0x80, 0, 1, 0, 1]);
     assert_eq!(answer[12..message.len()], message[12..], "the question is repeated");
     assert_eq!(answer[message.len()..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 172, 17, 0, 3]);
@@ -29,8 +29,16 @@ fn a_question_is_answered() {
 #[test]
 fn who_has_no_address_of_a_kind_is_there_all_the_same() {
     let message = query("web", TYPE_AAAA);
-    let answer = Question::parse(&message).unwrap().answer(&message, &[Ipv4Addr::LOCALHOST]);
+    let answer = Question::parse(&message).unwrap().answer(&message, &[IpAddr::from([127, 0, 0, 1])]);
     assert_eq!((answer.len(), answer[3] & 0xf, answer[7]), (message.len(), 0, 0));
+}
+
+#[test]
+fn a_question_about_ipv6_is_answered() {
+    let message = query("web", TYPE_AAAA);
+    let six: IpAddr = "fd00::3".parse().unwrap();
+    let answer = Question::parse(&message).unwrap().answer(&message, &[IpAddr::from([172, 17, 0, 3]), six]);
+    assert_eq!(addresses(&answer, |name| name == "web"), [(six, Duration::from_secs(HOLDS.into()))]);
 }
 
 #[test]
@@ -57,14 +65,14 @@ fn the_hosts_configuration_is_read() {
 fn addresses_are_read_from_an_answer() {
     let message = query("www.example.com", TYPE_A);
     let question = Question::parse(&message).unwrap();
-    let mut answer = question.answer(&message, &[Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)]);
+    let mut answer = question.answer(&message, &[IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
     // A name that stands for another comes first.
     let alias = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 4, 1, b'x', 0xc0, 16];
     answer.splice(message.len()..message.len(), alias);
     answer[7] = 3;
     let all = addresses(&answer, |name| name == "www.example.com");
     let holds = Duration::from_secs(HOLDS.into());
-    assert_eq!(all, [(Ipv4Addr::new(192, 0, 2, 1), holds), (Ipv4Addr::new(192, 0, 2, 2), holds)]);
+    assert_eq!(all, [(IpAddr::from([192, 0, 2, 1]), holds), (IpAddr::from([192, 0, 2, 2]), holds)]);
     assert!(addresses(&answer, |_| false).is_empty());
     assert!(addresses(&message, |_| true).is_empty(), "a question has none");
 }
@@ -81,7 +89,7 @@ proptest! {
     #[test]
     fn rubbish_is_no_question(bytes in vec(any::<u8>(), 0..100)) {
         if let Some(question) = Question::parse(&bytes) {
-            prop_assert!(question.answer(&bytes, &[Ipv4Addr::LOCALHOST]).len() <= bytes.len() + 16);
+            prop_assert!(question.answer(&bytes, &[IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()]).len() <= bytes.len() + 28);
         }
     }
 }

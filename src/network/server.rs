@@ -24,6 +24,7 @@ use super::{
     quota::{self, Usage},
     slab::{Key, Slab},
     store::{Config, Store},
+    subnet6::Subnet6,
     tcp::Flows,
     udp::Conversation,
     wire::Mac,
@@ -51,6 +52,8 @@ pub struct Network {
     pub(super) name: String,
     pub(super) subnet: Subnet,
     pub(super) gateway: Ipv4Addr,
+    /// Its IPv6 addresses, if it has any.
+    pub(super) subnet6: Option<Subnet6>,
     /// The gateway's Ethernet address.
     pub(super) mac: Mac,
     pub(super) folder: PathBuf,
@@ -130,6 +133,7 @@ impl Network {
             name: config.name.to_ascii_lowercase(),
             subnet,
             gateway,
+            subnet6: config.subnet6,
             mac: address::mac(gateway),
             folder,
             names_written: true,
@@ -292,4 +296,4 @@ impl Network {
 
 #[cfg(test)]
 #[path = "server_test.rs"]
-mod tests;
+pub(super) mod tests;

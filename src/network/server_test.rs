@@ -24,21 +24,21 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct World {
-    folder: TempDir,
+pub struct World {
+    pub folder: TempDir,
     over: Arc<AtomicBool>,
     network: Option<JoinHandle<Left>>,
 }
 
 /// What a network has at its end.
-struct Left {
+pub struct Left {
     usage: Usage,
     timers: usize,
     conversations: usize,
 }
 
 impl World {
-    fn new(change: impl FnOnce(&mut Network) + Send + 'static) -> Self {
+    pub fn new(change: impl FnOnce(&mut Network) + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let door = folder::listen(folder.path()).unwrap();
         let config = Config {
@@ -46,6 +46,7 @@ impl World {
             id: "0".repeat(64),
             created: String::new(),
             subnet: "172.30.0.0/16".parse().unwrap(),
+            subnet6: Some("fd12:3456:789a::/64".parse().unwrap()),
             labels: Default::default(),
         };
         let over = Arc::new(AtomicBool::new(false));
@@ -87,7 +88,7 @@ impl World {
         self.ask(join).unwrap()
     }
 
-    fn end(mut self) -> Left {
+    pub fn end(mut self) -> Left {
         self.over.store(true, Ordering::Relaxed);
         self.network.take().unwrap().join().unwrap()
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DEFAULT,
     address::{self, Subnet},
+    subnet6::Subnet6,
 };
 use crate::{
     folders,
@@ -33,6 +34,9 @@ pub struct Config {
     pub created: String,
     /// Its addresses.
     pub subnet: Subnet,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet6: Option<Subnet6>,
     /// Free text, by name.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -67,7 +71,7 @@ impl Store {
             name == DEFAULT,
             "no such network: {name}; make it with `hull network create {name}`"
         );
-        match self.create(name, None, Default::default()) {
+        match self.create(name, None, Some(Subnet6::DEFAULT), Default::default()) {
             Ok(config) => Ok(config),
             // Another has made it at the same time.
             Err(error) => self.find(name)?.ok_or(error),
@@ -77,7 +81,13 @@ impl Store {
     fn find(&self, name: &str) -> anyhow::Result<Option<Config>> {
         check_name(name)?;
         let path = self.folder(name).join(CONFIG);
-        folder::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        let mut config: Option<Config> =
+            folder::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some(config) = config.as_mut().filter(|_| name == DEFAULT) {
+            // It may have been made when there was none; guests are made ready for it.
+            config.subnet6 = Some(Subnet6::DEFAULT);
+        }
+        Ok(config)
     }
 
     /// The network of this name, or else the one whose id begins so, if there is just one.
@@ -98,6 +108,7 @@ impl Store {
         &self,
         name: &str,
         subnet: Option<Subnet>,
+        subnet6: Option<Subnet6>,
         labels: std::collections::BTreeMap<String, String>,
     ) -> anyhow::Result<Config> {
         check_name(name)?;
@@ -126,11 +137,16 @@ impl Store {
                     .context("all ranges of addresses are in use; give one with --subnet")?
             }
         };
+        let taken = |other: &&Config| subnet6.zip(other.subnet6).is_some_and(|(a, b)| a.overlaps(b));
+        if let (Some(subnet), Some(other)) = (subnet6, others.iter().find(taken)) {
+            anyhow::bail!("{subnet} overlaps with what network {} has", other.name)
+        }
         let config = Config {
             name: name.to_owned(),
             id: crate::container::ContainerId::random().to_string(),
             created: timestamp::now(),
             subnet,
+            subnet6,
             labels,
         };
         let path = self.folder(name);

@@ -85,8 +85,14 @@ impl Network {
             },
             IPV4 | IPV6 => {
                 let Some(packet) = Packet::parse(frame.kind, frame.payload) else { return };
-                if packet.from == IpAddr::V4(own) {
-                    self.hear_packet(key, &packet, bytes, frame.is_for_many());
+                match (packet.from, packet.to) {
+                    (IpAddr::V4(from), IpAddr::V4(_)) if from == own => {
+                        self.hear_packet(key, &packet, bytes, frame.is_for_many());
+                    }
+                    (IpAddr::V6(from), IpAddr::V6(to)) if self.address6(own) == Some(from) => {
+                        self.hear_packet6(key, &packet, bytes, to);
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -114,14 +120,7 @@ impl Network {
     fn hear_packet(&mut self, key: Key, packet: &Packet<'_>, bytes: &[u8], is_for_many: bool) {
         let IpAddr::V4(to) = packet.to else { return };
         if let Some(other) = self.by_address.get(&to).copied() {
-            // As its own switch would: the header is as the sender wrote it, but for who it is for.
-            if let Some(other) = self.members.get_mut(other).filter(|_| other != key) {
-                let mut head = [0; 12];
-                head[..6].copy_from_slice(&other.mac);
-                head[6..].copy_from_slice(&bytes[6..12]);
-                other.link.send_or_keep(&head, &bytes[12..]);
-            }
-            return;
+            return self.pass(key, other, bytes);
         }
         if is_for_many || to.is_broadcast() || to.is_multicast() {
             return self.spread(key, packet, bytes);
@@ -138,12 +137,28 @@ impl Network {
         }
     }
 
+    /// A frame goes from one member to another.
+    pub(super) fn pass(&mut self, from: Key, to: Key, bytes: &[u8]) {
+        // As its own switch would: the header is as the sender wrote it, but for who it is for.
+        if let Some(other) = self.members.get_mut(to).filter(|_| from != to) {
+            let mut head = [0; 12];
+            head[..6].copy_from_slice(&other.mac);
+            head[6..].copy_from_slice(&bytes[6..12]);
+            other.link.send_or_keep(&head, &bytes[12..]);
+        }
+    }
+
     /// What is for many goes to all members; nobody outside hears it.
     fn spread(&mut self, from: Key, packet: &Packet<'_>, bytes: &[u8]) {
         let IpAddr::V4(to) = packet.to else { return };
         if !(to.is_broadcast() || to.is_multicast() || to == self.subnet.broadcast()) {
             return;
         }
+        self.pass_to_all(from, bytes);
+    }
+
+    /// A frame goes from one member to all others.
+    pub(super) fn pass_to_all(&mut self, from: Key, bytes: &[u8]) {
         let others: Vec<Key> = self.members.iter().map(|(key, _)| key).filter(|key| *key != from).collect();
         for key in others {
             if let Some(member) = self.members.get_mut(key) {

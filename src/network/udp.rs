@@ -57,8 +57,9 @@ enum Voice {
     Published(Key, SocketAddr),
 }
 
-/// Bytes of a datagram in an IPv4 packet of 65,535 bytes.
+/// Bytes of a datagram in a packet of 65,535 bytes.
 const MOST_PAYLOAD: usize = 65535 - 20 - 8;
+const MOST_PAYLOAD_V6: usize = 65535 - 40 - 8;
 
 /// The questions that were asked since the server was chosen, and which one it is.
 struct Asked {
@@ -74,7 +75,7 @@ impl Network {
             guest: SocketAddr::new(packet.from, datagram.from),
             other: SocketAddr::new(packet.to, datagram.to),
         };
-        let is_about_names = ends.other == SocketAddr::new(IpAddr::V4(self.gateway), names::PORT);
+        let is_about_names = self.is_gateway(packet.to) && datagram.to == names::PORT;
         if is_about_names
             && (self.answer_name(member, ends, datagram.payload)
                 || self.refuse_name(member, ends, datagram.payload))
@@ -146,7 +147,7 @@ impl Network {
         let socket = open(to)?;
         // Not yet this one: it is about to be asked.
         let asked = is_about_names.then_some(Asked { ids: Vec::new(), server: 0 });
-        let quote = packet.whole[..packet.whole.len().min(28)].to_vec();
+        let quote = packet.whole[..packet.whole.len().min(60)].to_vec();
         self.admit(member, ends, Voice::Own(socket), quote, asked).ok_or(Errno::MFILE)
     }
 
@@ -248,10 +249,20 @@ impl Network {
             return false;
         };
         let called = |one: &super::member::Member| one.is_called(&question.name, &self.name);
-        let mut addresses: Vec<_> =
-            self.members.iter().filter(|(_, one)| called(one)).map(|(_, one)| one.address).collect();
+        let both = |address| {
+            let v6 = self.address6(address).map(IpAddr::V6);
+            std::iter::once(IpAddr::V4(address)).chain(v6)
+        };
+        let mut addresses: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, one)| called(one))
+            .flat_map(|(_, one)| both(one.address))
+            .collect();
         if host::is_called(&question.name) {
-            addresses = vec![self.gateway];
+            // Who means Docker's means what that has: most listen by IPv4 only, and some ask for no more than one.
+            let is_own = host::is_own_name(&question.name);
+            addresses = both(self.gateway).filter(|address| address.is_ipv4() || is_own).collect();
         }
         if addresses.is_empty() {
             addresses = self.find_elsewhere(member, &question.name);
@@ -359,8 +370,9 @@ impl Network {
 
     /// Sends a datagram to a guest.
     fn tell(&mut self, member: Key, ends: Ends, payload: &[u8]) {
-        // More than an IPv4 packet holds, which by IPv6 can be said.
-        if payload.len() > MOST_PAYLOAD {
+        // More than a packet holds, which the host was told in one that is larger.
+        let most = if ends.guest.is_ipv4() { MOST_PAYLOAD } else { MOST_PAYLOAD_V6 };
+        if payload.len() > most {
             return;
         }
         let Some(member) = self.members.get_mut(member) else { return };

@@ -74,12 +74,21 @@ pub struct Packet<'a> {
     pub protocol: u8,
     /// What that says.
     pub payload: &'a [u8],
+    /// Routers that it may still pass.
+    pub hops: u8,
     /// All of it.
     pub whole: &'a [u8],
 }
 
+/// IPv6 extensions that are passed over, and how many at most: options for routers, and for whom the packet is for (RFC 8200, 4.3, 4.6).
+const HOP_BY_HOP: u8 = 0;
+const DESTINATION: u8 = 60;
+const MOST_EXTENSIONS: usize = 4;
+/// Those with which a packet is none here: routes, fragments, and what cannot be seen through.
+const REFUSED: [u8; 5] = [43, 44, 50, 51, 135];
+
 impl<'a> Packet<'a> {
-    /// Parses what an Ethernet frame of this kind says. Fragments and IPv6 extensions are none: nobody sends them here, as the MTU
+    /// Parses what an Ethernet frame of this kind says. Fragments are none: nobody sends them here, as the MTU
     /// is as large as a packet.
     pub fn parse(kind: u16, bytes: &'a [u8]) -> Option<Self> {
         match kind {
@@ -91,10 +100,13 @@ impl<'a> Packet<'a> {
 
     /// One of which only the beginning was kept, for a message about it.
     pub fn quoted(bytes: &'a [u8]) -> Option<Self> {
+        if *bytes.first()? >> 4 == 6 {
+            return Self::of_v6(bytes);
+        }
         let header = usize::from(*bytes.first()? & 0xf) * 4;
         let address = |at: usize| Some(IpAddr::from(*bytes.get(at..)?.first_chunk::<4>()?));
         let (from, to, payload) = (address(12)?, address(16)?, bytes.get(header..)?);
-        Some(Self { from, to, protocol: *bytes.get(9)?, payload, whole: bytes })
+        Some(Self { from, to, protocol: *bytes.get(9)?, payload, hops: *bytes.get(8)?, whole: bytes })
     }
 
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
@@ -109,17 +121,31 @@ impl<'a> Packet<'a> {
         let whole = bytes.get(..length)?;
         let address = |at: usize| Some(IpAddr::from(*bytes.get(at..)?.first_chunk::<4>()?));
         let protocol = *bytes.get(9)?;
-        Some(Self { from: address(12)?, to: address(16)?, protocol, payload: whole.get(header..)?, whole })
+        let (from, to, hops) = (address(12)?, address(16)?, *bytes.get(8)?);
+        Some(Self { from, to, protocol, payload: whole.get(header..)?, hops, whole })
     }
 
     fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
         if *bytes.first()? >> 4 != 6 {
             return None;
         }
-        let whole = bytes.get(..40 + usize::from(u16_at(bytes, 4)?))?;
-        let address = |at: usize| Some(IpAddr::from(*bytes.get(at..)?.first_chunk::<16>()?));
-        let protocol = *bytes.get(6)?;
-        Some(Self { from: address(8)?, to: address(24)?, protocol, payload: whole.get(40..)?, whole })
+        Self::of_v6(bytes.get(..40 + usize::from(u16_at(bytes, 4)?))?)
+    }
+
+    /// One of these bytes, behind whose extensions is what it carries.
+    fn of_v6(whole: &'a [u8]) -> Option<Self> {
+        let address = |at: usize| Some(IpAddr::from(*whole.get(at..)?.first_chunk::<16>()?));
+        let (from, to, hops) = (address(8)?, address(24)?, *whole.get(7)?);
+        let (mut protocol, mut payload) = (*whole.get(6)?, whole.get(40..)?);
+        for _ in 0..=MOST_EXTENSIONS {
+            if !matches!(protocol, HOP_BY_HOP | DESTINATION) {
+                let packet = Self { from, to, protocol, payload, hops, whole };
+                return Some(packet).filter(|_| !REFUSED.contains(&protocol));
+            }
+            protocol = *payload.first()?;
+            payload = payload.get((usize::from(*payload.get(1)?) + 1) * 8..)?;
+        }
+        None
     }
 }
 
@@ -388,6 +414,41 @@ impl Arp {
         bytes.extend(self.from);
         bytes.extend(self.from_ip.octets());
         bytes
+    }
+}
+
+/// Who has an IPv6 address (RFC 4861, 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Solicitation {
+    /// The address in question.
+    pub target: Ipv6Addr,
+}
+
+impl Solicitation {
+    const KIND: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+
+    /// Parses what a packet of [`ICMP6`] says, which must be from nearby.
+    pub fn parse(packet: &Packet<'_>) -> Option<Self> {
+        let rest = packet.payload.strip_prefix(&[Self::KIND, 0]).filter(|_| packet.hops == 255)?;
+        let target = Ipv6Addr::from(*rest.get(6..)?.first_chunk::<16>()?);
+        (packet.protocol == ICMP6 && !target.is_multicast()).then_some(Self { target })
+    }
+
+    /// The frame that answers it: that the first of these has the address, as a router or not.
+    pub fn answer(&self, ethernet: (Mac, Mac), to: IpAddr, is_router: bool) -> Headers {
+        const ROUTER: u8 = 0x80;
+        // It was asked for, and holds in place of what was known.
+        const ASKED_FOR: u8 = 0x60;
+        let mut headers = Headers::ip(ethernet, self.target.into(), to, ICMP6, 32);
+        headers.push(&[Self::ADVERTISEMENT, 0, 0, 0]);
+        headers.push(&[ASKED_FOR | if is_router { ROUTER } else { 0 }, 0, 0, 0]);
+        headers.push(&self.target.octets());
+        headers.push(&[2, 1]);
+        headers.push(&ethernet.0);
+        let checksum = headers.checksum(&[], &[]);
+        headers.set_checksum(2, checksum);
+        headers
     }
 }
 

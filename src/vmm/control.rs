@@ -3,7 +3,7 @@
 //! A message is one packet of JSON on a `SOCK_SEQPACKET` pair, at most [`MAX_PACKET`] bytes, with at most one
 //! descriptor beside it (`SCM_RIGHTS`).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,8 @@ pub enum KeeperMessage {
     Network {
         /// The connection's number.
         place: u32,
-        /// The guest's address there: frames from it go there. Without, all those that go nowhere else.
-        address: Option<Ipv4Addr>,
+        /// The guest's addresses there: frames from them go there. Without any, all those that go nowhere else.
+        addresses: Vec<IpAddr>,
         /// The network looks at the checksums of frames.
         checksums: bool,
     },

@@ -146,10 +146,10 @@ impl Supervisor {
                 // One that cannot be made is closed, which is what a refusal looks like to whoever asked.
                 let _ = lock(vsock).connect(port, descriptor()?);
             }
-            KeeperMessage::Network { place, address, checksums } => {
+            KeeperMessage::Network { place, addresses, checksums } => {
                 let net = self.reachable.net.as_ref().context("this VM has no network card")?;
                 let checksums = if checksums { Checksums::Wanted } else { Checksums::Ignored };
-                let connected = lock(net).connect(place, address, descriptor()?, checksums);
+                let connected = lock(net).connect(place, addresses, descriptor()?, checksums);
                 connected.context("cannot use the network's socket")?;
             }
             KeeperMessage::NoNetwork { place } => {

@@ -14,7 +14,7 @@ mod receive;
 mod transmit;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -127,21 +127,21 @@ impl Net {
     }
 
     /// Connects it to a network, in place of what was connected there. The guest's frames go to the one in which it has the address that
-    /// they are from, or else to the one without an address. To be called on the event loop's thread.
+    /// they are from, or else to the one without addresses. To be called on the event loop's thread.
     ///
     /// # Errors
     /// When the socket cannot be watched.
     pub fn connect(
         &mut self,
         place: u32,
-        address: Option<Ipv4Addr>,
+        addresses: Vec<IpAddr>,
         socket: OwnedFd,
         checksums: Checksums,
     ) -> io::Result<()> {
         let events = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
         self.poll.add(&socket, SOCKET + u64::from(place), events)?;
         self.cables.retain(|cable| cable.place != place);
-        self.cables.push(Cable::new(place, address, Backend::new(socket, checksums)));
+        self.cables.push(Cable::new(place, addresses, Backend::new(socket, checksums)));
         self.set_link(true);
         self.notifiers.kick_all();
         Ok(())

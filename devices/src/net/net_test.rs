@@ -16,7 +16,7 @@ fn connected(checksums: Checksums) -> (Guest, Arc<Mutex<Net>>, UnixStream) {
     let guest = Guest::new(net.clone());
     let (near, far) = UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
-    net.lock().unwrap().connect(0, None, near.into(), checksums).unwrap();
+    net.lock().unwrap().connect(0, Vec::new(), near.into(), checksums).unwrap();
     (guest, net, far)
 }
 
@@ -216,8 +216,9 @@ fn a_frame_goes_to_the_network_of_its_senders_address() {
     let (mut guest, net, mut first) = connected(Checksums::Ignored);
     let (near, mut second) = UnixStream::pair().unwrap();
     second.set_nonblocking(true).unwrap();
-    let address = [172, 30, 0, 7];
-    net.lock().unwrap().connect(1, Some(address.into()), near.into(), Checksums::Ignored).unwrap();
+    let (address, six) = ([172, 30, 0, 7], [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    let addresses = vec![IpAddr::from(address), IpAddr::from(six)];
+    net.lock().unwrap().connect(1, addresses, near.into(), Checksums::Ignored).unwrap();
     let header = guest.put(&[0; 12]);
     let mut send = |frame: &[u8]| {
         let place = guest.put(frame);
@@ -232,7 +233,11 @@ fn a_frame_goes_to_the_network_of_its_senders_address() {
         assert_eq!(send(&own), (Vec::new(), framed(&own)));
         assert_eq!(send(&other), (framed(&other), Vec::new()));
     }
-    // What says nothing of who sends it, or is cut off before, goes where all else does.
+    let mut own = pattern(60);
+    own[12..14].copy_from_slice(&[0x86, 0xdd]);
+    own[22..38].copy_from_slice(&six);
+    assert_eq!(send(&own), (Vec::new(), framed(&own)));
+    // What is from nobody, or is cut off before it says so, goes where all else does.
     let six = frame_from([0x86, 0xdd], address);
     assert_eq!(send(&six), (framed(&six), Vec::new()));
     let short = &frame_from([8, 0], address)[..20];
@@ -253,7 +258,7 @@ fn a_network_that_does_not_read_holds_others_up_for_a_while_only() {
     let (near, mut second) = UnixStream::pair().unwrap();
     second.set_nonblocking(true).unwrap();
     let address = [172, 30, 0, 7];
-    net.lock().unwrap().connect(1, Some(address.into()), near.into(), Checksums::Ignored).unwrap();
+    net.lock().unwrap().connect(1, vec![IpAddr::from(address)], near.into(), Checksums::Ignored).unwrap();
     let header = guest.put(&[0; 12]);
     let large = pattern(60_000);
     let (own, other) = (frame_from([8, 0], address), guest.put(&large));
@@ -294,7 +299,10 @@ fn a_network_that_does_not_read_holds_others_up_for_a_while_only() {
 fn frames_of_all_networks_arrive() {
     let (mut guest, net, mut first) = connected(Checksums::Ignored);
     let (near, mut second) = UnixStream::pair().unwrap();
-    net.lock().unwrap().connect(7, Some([10, 0, 0, 2].into()), near.into(), Checksums::Ignored).unwrap();
+    net.lock()
+        .unwrap()
+        .connect(7, vec![IpAddr::from([10, 0, 0, 2])], near.into(), Checksums::Ignored)
+        .unwrap();
     let places: Vec<_> = (0..2).map(|_| guest.put(&[0; 100])).collect();
     for place in &places {
         guest.queues[0].add(&[room(*place, 100)]);

@@ -27,8 +27,8 @@ use crate::network::{
     wire::{Flags, Headers, Mac, Segment},
 };
 
-/// What a segment to a guest may carry, which is what a segment of the guest's may.
-const MOST: u16 = MTU - 20 - HEADER as u16;
+/// What a segment of the guest's may carry, by either version of IP.
+const MOST: u16 = MTU - 40 - HEADER as u16;
 
 /// A connection.
 pub struct Connection {

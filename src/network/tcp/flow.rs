@@ -146,7 +146,7 @@ impl Flow {
         // As good as: a segment of the guest's is answered with the window as it is.
         self.told = self.expected.wrapping_add(WINDOW as u32);
         self.most =
-            usize::from(call.most.unwrap_or(DEFAULT_MOST)).clamp(64, usize::from(crate::network::MTU) - 40);
+            usize::from(call.most.unwrap_or(DEFAULT_MOST)).clamp(64, usize::from(crate::network::MTU) - 60);
         self.scaled = call.scale.is_some();
         self.guest_scale = call.scale.unwrap_or(0);
         // The window of a call is never shifted.

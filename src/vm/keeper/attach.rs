@@ -188,7 +188,7 @@ impl Keeper {
             return self.part(place);
         }
         if let Some(one) = self.networks.at(place) {
-            one.address = one.lease.as_ref().map(|lease| lease.address);
+            one.addresses = one.lease.as_ref().map(Lease::addresses).unwrap_or_default();
         }
         self.connect_network(place);
         self.go_on_with(Step::Arriving(place));

@@ -50,6 +50,7 @@ fn played(name: &str, third: u8, ports: Vec<Publication>) -> (Played, Membership
         prefix: 24,
         gateway: Ipv4Addr::new(172, 30, third, 1),
         mac: [2, 0, 0, 0, 0, 2],
+        v6: None,
         ports: ports.iter().map(bound).collect(),
         search: Vec::new(),
     };

@@ -3,7 +3,7 @@
 //! [`super::attach`].
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
@@ -41,8 +41,8 @@ pub struct Attachment {
     pub network: String,
     /// Which of the card's connections it is.
     pub place: u32,
-    /// The VM's address, where the card has to know which frames go there; the first that a VM starts with has all.
-    pub address: Option<Ipv4Addr>,
+    /// The VM's addresses, where the card has to know which frames go there; the first that a VM starts with has all.
+    pub addresses: Vec<IpAddr>,
     /// Absent while the network is lost.
     pub membership: Option<Membership>,
     /// It has said that the VM is in it.
@@ -64,7 +64,7 @@ impl Attachment {
         Self {
             network: membership.network().to_owned(),
             place,
-            address: None,
+            addresses: Vec::new(),
             membership: Some(membership),
             joined: false,
             wanted: Vec::new(),
@@ -153,7 +153,7 @@ impl Keeper {
         let Some(one) = self.networks.at(place) else { return };
         if let Some(membership) = &one.membership {
             // It looks at no checksum: frames have been in this host's memory only. A VMM that does not hear is about to end.
-            let message = ToVmm::Network { place, address: one.address, checksums: false };
+            let message = ToVmm::Network { place, addresses: one.addresses.clone(), checksums: false };
             let _ = self.vmm.control.send(&message, Some(membership.frames.as_fd()));
         }
     }
@@ -196,7 +196,7 @@ impl Keeper {
     /// The VM is in a network: for the first time, or again.
     fn joined(&mut self, place: u32, lease: Lease) {
         let Some(one) = self.networks.at(place) else { return };
-        let (mac, address) = (lease.mac, lease.address);
+        let (mac, addresses) = (lease.mac, lease.addresses());
         let known = one.lease.is_some();
         one.settle(lease);
         if known {
@@ -221,7 +221,7 @@ impl Keeper {
             }
         } else {
             if let Some(one) = self.networks.at(place) {
-                one.address = Some(address);
+                one.addresses = addresses;
             }
             self.connect_network(place);
         }

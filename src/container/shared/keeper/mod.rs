@@ -202,7 +202,7 @@ impl Keeper {
         })?;
         let vmm = newborn.configure(&machine.config, machine.descriptors).map_err(machine::not_started)?;
         let (switch, card) = Switch::start().map_err(failed)?;
-        let network = ToVmm::Network { place: 0, address: None, checksums: false };
+        let network = ToVmm::Network { place: 0, addresses: Vec::new(), checksums: false };
         vmm.control.send(&network, Some(card.as_fd())).map_err(failed)?;
         let listener = folder::listen(&folder).map_err(failed)?;
         if let Some(template) = &template {
