@@ -33,6 +33,12 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
         "500",
         "--cpuset-cpus",
         "0",
+        "--cpu-quota=20000",
+        "--cpu-period=40000",
+        "--memory-reservation=32m",
+        "--memory-swap=-1",
+        "--device-write-bps=/dev/vdc:4mb",
+        "--device-read-iops=/dev/vdc:500",
         "--annotation",
         "a=b",
         "--label-file",
@@ -46,6 +52,9 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     let script = "id -G; cat /proc/sys/net/ipv4/ip_forward /proc/1/oom_score_adj; grep -o 'list:.*' /proc/1/status | head -1";
     let told = home.ok(&["exec", "web", "sh", "-c", script]);
     assert_eq!(told, "0 29\n1\n500\nlist:\t0\n");
+    let limits = "cd /sys/fs/cgroup; cat cpu.max memory.low; tr ' ' '\n' <io.max | grep = | grep -v max";
+    let told = home.ok(&["exec", "web", "sh", "-c", limits]);
+    assert_eq!(told, "20000 40000\n33554432\nwbps=4194304\nriops=500\n");
     // The profile's error is seen where its conditions hold, and nowhere else.
     let told = home.ok(&["exec", "web", "sh", "-c", "mkfifo /f 2>&1; mkdir /d && ls -d /d"]);
     assert_eq!(told, "mkfifo: /f: No space left on device\n/d\n");
@@ -56,16 +65,16 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
         "update",
         "-m",
         "64m",
+        "--memory-reservation",
+        "16m",
         "--pids-limit",
         "20",
-        "--cpus",
-        "0.5",
         "--restart",
         "on-failure:3",
         "web",
     ]);
-    let limits = "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max";
-    assert_eq!(home.ok(&["exec", "web", "sh", "-c", limits]), "20\n67108864\n50000 100000\n");
+    let limits = "cd /sys/fs/cgroup; cat pids.max memory.max memory.low cpu.max";
+    assert_eq!(home.ok(&["exec", "web", "sh", "-c", limits]), "20\n67108864\n16777216\n20000 40000\n");
     let template = "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}";
     assert_eq!(home.ok(&["inspect", "-f", template, "web"]), "67108864 on-failure 3\n");
     home.ok(&["update", "--pids-limit", "-1", "web"]);
@@ -73,6 +82,7 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     // Fewer CPUs can be taken back.
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
         home.ok(&["run", "-d", "--name", "two", "--cpus", "2", "busybox", "sleep", "100000"]);
+        assert!(home.fails(1, &["update", "--cpus", "999", "two"]).contains("range of CPUs"));
         for (cpus, seen) in [("1", "1\n"), ("2", "2\n")] {
             home.ok(&["update", "--cpus", cpus, "two"]);
             assert_eq!(home.ok(&["exec", "two", "nproc"]), seen);
@@ -81,7 +91,9 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     }
     for (arguments, expected) in [
         (&["update", "web"][..], "one or more flags"),
-        (&["update", "--cpus", "999", "web"], "range of CPUs"),
+        (&["update", "--cpus", "1", "web"], "Nano CPUs and CPU Period"),
+        (&["update", "--cpu-shares", "512", "web"], "--cpu-shares: a container with a VM of its own"),
+        (&["update", "--memory-reservation", "1g", "web"], "less than memory reservation"),
         (&["update", "-m", "1k", "web"], "Minimum memory limit"),
         (&["update", "--restart", "often", "web"], "invalid restart policy"),
         (&["update", "--cpus", "1", "nobody"], "No such container: nobody"),

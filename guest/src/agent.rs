@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hull_protocol::{
     AgentMessage, Container as ContainerRequest, ExitStatus, HostMessage, Image, Limits, Process, ProcessId,
-    Stdio as Ports, Tool,
+    Signal, Stdio as Ports, Tool,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -38,7 +38,7 @@ use crate::{
     spare::SpareRoot,
     stdio::Stdio,
     step::{Handed, Step},
-    sys,
+    sys, system,
     task::Task,
     user::User,
     user_namespace::UserNamespace,
@@ -269,6 +269,7 @@ impl Agent {
                 (process_id, self.execute(process_id, first, process, stdio))
             }
             HostMessage::Signal { process_id, signal } => {
+                let signal = self.translate(process_id, signal);
                 if let Some(task) = self.task(process_id) {
                     task.signal(signal);
                 }
@@ -323,6 +324,20 @@ impl Agent {
         self.cgroups.limit(container.cgroup(), limits)
     }
 
+    /// The signal that a process understands, if it is the init of a whole system.
+    fn translate(&mut self, id: ProcessId, signal: Signal) -> Signal {
+        let Some(pid) = self.task(id).map(Task::pid) else { return signal };
+        let mut systems = self.containers.iter_mut().filter(|container| container.init == id);
+        match systems.find_map(|container| container.system.as_mut()) {
+            Some(system) => {
+                // Without it the name is not known, and that of most inits is not.
+                let _ = self.views.need_proc();
+                system.translate(signal, &system::program(pid))
+            }
+            None => signal,
+        }
+    }
+
     fn task(&self, id: ProcessId) -> Option<&Task> {
         self.tasks.iter().flatten().find(|task| task.id == id)
     }
@@ -369,6 +384,15 @@ impl Agent {
             self.card.join(&request.networks)?;
         }
         // First, while the child is busy: to switch a controller on, the kernel waits for all CPUs.
+        if request.system {
+            self.cgroups.switch_all_on()?;
+        }
+        if let Some(group) = parked.cgroup()
+            && (request.system || request.privileged)
+        {
+            let bounded = group.delegate();
+            bounded.map_err(|error| Failure::internal("cannot bound the container's cgroups", error))?;
+        }
         parked.limit(&request.limits, &process.rlimits, &mut self.cgroups)?;
         self.let_grow(&parked, request.limits.guest_memory)?;
         // Where several share the guest it may be one that is started again, and has its own.
@@ -481,7 +505,7 @@ impl Agent {
             return Ok(());
         }
         let user = container::resolve_user(found.root(), &process)?;
-        let pidfd = init.pidfd().as_raw_fd();
+        let (pidfd, first_pid) = (init.pidfd().as_raw_fd(), init.pid());
         let namespace = found.user_namespace();
         let steps = container::further_process(pidfd, namespace.is_some(), &process, &user)?;
         let owner = outside(namespace, &user);
@@ -492,6 +516,14 @@ impl Agent {
         // What the host wants of the container is not on the container's account.
         let top = process.tool.map(|_| Cgroups::top()).transpose()?;
         let cgroup = top.as_ref().map_or(found.cgroup().directory(), AsFd::as_fd);
+        let divided = match &top {
+            None if found.has_own_tree => {
+                self.views.need_proc()?;
+                Some(system::cgroup_of(first_pid, found.cgroup())?)
+            }
+            _ => None,
+        };
+        let cgroup = divided.as_ref().map_or(cgroup, AsFd::as_fd);
         let (child, pidfd) = self.start_inside(pidfd, cgroup, steps, &files)?;
         let container = found.id.clone();
         self.admit(Task::new(id, container, process, stdio, child, pidfd));
@@ -581,6 +613,10 @@ impl Agent {
         for slot in 0..self.tasks.len() {
             let Some(mut task) = self.tasks[slot].take_if(|task| task.is_over(now)) else { continue };
             let oom_killed = self.was_oom_killed(&task);
+            let found = self.containers.iter().find(|container| container.init == task.id);
+            if let Some(system) = found.and_then(|container| container.system.as_ref()) {
+                task.judge(|status| system.ending(status));
+            }
             self.control.send(&task.last_message(oom_killed));
             let id = std::mem::take(&mut task.container);
             drop(task);

@@ -1,9 +1,9 @@
 //! Control groups (Documentation/admin-guide/cgroup-v2.rst): one for each container, with the controllers that somebody asked for.
 
-use hull_protocol::Limits;
+use hull_protocol::{DiskCount, DiskLimit, Limits};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, AtFlags, CWD, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags},
     io::{self, Errno},
     mount::{self, MountFlags},
 };
@@ -11,7 +11,7 @@ use rustix::{
 use crate::failure::Failure;
 
 /// Where the tree is mounted in the guest.
-const TREE: &str = "/cgroup";
+pub const TREE: &str = "/cgroup";
 
 /// Name of the cgroup that those of all containers are in, where several share the guest.
 const COMMON: &str = "containers";
@@ -59,7 +59,8 @@ impl Cgroups {
 
     fn mount(&mut self) -> Result<(), Failure> {
         if !self.mounted {
-            mount::mount(c"cgroup2", TREE, c"cgroup2", MountFlags::empty(), c"")
+            // A container cannot change the limits of its own cgroup, even where it may write in the tree.
+            mount::mount(c"cgroup2", TREE, c"cgroup2", MountFlags::empty(), c"nsdelegate")
                 .map_err(|error| Failure::internal("cannot mount the cgroup tree", error))?;
             self.mounted = true;
         }
@@ -112,6 +113,16 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Switches all controllers on that a system in a container finds things to do for.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn switch_all_on(&mut self) -> Result<(), Failure> {
+        ["cpuset", "cpu", "io", "memory", "pids"]
+            .into_iter()
+            .try_for_each(|controller| self.switch_on(controller))
+    }
+
     /// Applies limits to a cgroup.
     ///
     /// # Errors
@@ -128,8 +139,31 @@ impl Cgroups {
                 Ok(()) => {}
             }
         }
+        for limit in &limits.disks {
+            self.switch_on("io")?;
+            let setting = disk_setting(limit)?;
+            write(cgroup.directory.as_fd(), "io.max", &setting).map_err(|error| {
+                Failure::internal(format_args!("cannot limit {} to {setting}", limit.device), error)
+            })?;
+        }
         Ok(())
     }
+}
+
+/// What to write for the limit of a disk.
+fn disk_setting(limit: &DiskLimit) -> Result<String, Failure> {
+    let status = fs::stat(&*limit.device)
+        .ok()
+        .filter(|status| FileType::from_raw_mode(status.st_mode) == FileType::BlockDevice)
+        .ok_or_else(|| Failure::invalid(format!("{} is no disk of the guest", limit.device)))?;
+    let what = match limit.what {
+        DiskCount::ReadBytes => "rbps",
+        DiskCount::WriteBytes => "wbps",
+        DiskCount::Reads => "riops",
+        DiskCount::Writes => "wiops",
+    };
+    let (major, minor) = (fs::major(status.st_rdev), fs::minor(status.st_rdev));
+    Ok(format!("{major}:{minor} {what}={}", limit.rate))
 }
 
 /// What to write where for these limits: controller, file, value.
@@ -146,8 +180,15 @@ fn settings(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
     }
     if let Some(thousandths) = limits.cpu_millis {
         // In microseconds; 100 ms is the period that the kernel and Docker use. Less than 1 ms of it is refused.
-        let quota = (u64::from(thousandths) * 100).max(1000);
-        settings.push(("cpu", "cpu.max", format!("{quota} 100000")));
+        let period = u64::from(limits.cpu_period.unwrap_or(100_000));
+        let quota = (u64::from(thousandths) * period / 1000).max(1000);
+        settings.push(("cpu", "cpu.max", format!("{quota} {period}")));
+    }
+    if let Some(weight) = limits.cpu_weight {
+        settings.push(("cpu", "cpu.weight", weight.to_string()));
+    }
+    if let Some(bytes) = limits.memory_low {
+        settings.push(("memory", "memory.low", bytes.to_string()));
     }
     if let Some(count) = limits.pids {
         let most = if count == u32::MAX { "max".to_owned() } else { count.to_string() };
@@ -180,10 +221,42 @@ impl Cgroup {
         read(self.directory.as_fd(), "memory.events").map_or(0, |text| counter(&text, "oom_kill"))
     }
 
+    /// Bounds what a container makes of it that may divide it: so deep, and so many.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delegate(&self) -> io::Result<()> {
+        write(self.directory(), "cgroup.max.depth", &DEEPEST.to_string())?;
+        write(self.directory(), "cgroup.max.descendants", "10000")
+    }
+
+    /// Removes it with all that are in it, if no process is left in them.
+    pub fn remove_all(self) {
+        remove_below(&self.name, DEEPEST);
+        self.remove();
+    }
+
     /// Removes it, if no process is left in it.
     pub fn remove(self) {
         // One that cannot be removed costs a little memory and nothing else.
         let _ = fs::unlinkat(CWD, &*self.name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// How deep a container's cgroups are in each other.
+const DEEPEST: u32 = 16;
+
+/// Removes what is in a cgroup.
+fn remove_below(group: &str, depth: u32) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(directory) = fs::openat(CWD, group, flags, Mode::empty()) else { return };
+    for entry in Dir::new(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy();
+        if entry.file_type() == FileType::Directory && !matches!(&*name, "." | "..") && depth > 0 {
+            let below = format!("{group}/{name}");
+            remove_below(&below, depth - 1);
+            let _ = fs::unlinkat(CWD, &*below, AtFlags::REMOVEDIR);
+        }
     }
 }
 

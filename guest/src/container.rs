@@ -21,6 +21,7 @@ use crate::{
     rootfs::{self, Root},
     skeleton::{self, FILES, NAMESPACES, Skeleton},
     step::{Step, Target},
+    system::System,
     user::{self, User},
     user_namespace::UserNamespace,
 };
@@ -34,6 +35,10 @@ pub struct Container {
     pub init: ProcessId,
     /// Whether it has a memory limit of its own.
     pub has_memory_limit: bool,
+    /// What is to be known of it where it is a whole system.
+    pub system: Option<System>,
+    /// Whether it may divide its cgroup.
+    pub has_own_tree: bool,
     read_only: bool,
     root: Root,
     cgroup: Cgroup,
@@ -65,7 +70,20 @@ impl Container {
     ) -> Self {
         let has_memory_limit = request.limits.memory.is_some();
         let (id, read_only) = (request.id.clone(), request.read_only);
-        Self { id, init, has_memory_limit, read_only, root, cgroup, user_namespace, card }
+        let system = request.system.then(System::default);
+        let has_own_tree = request.system || request.privileged;
+        Self {
+            id,
+            init,
+            has_memory_limit,
+            system,
+            has_own_tree,
+            read_only,
+            root,
+            cgroup,
+            user_namespace,
+            card,
+        }
     }
 
     /// Its user namespace, if it has one of its own.
@@ -96,7 +114,11 @@ impl Container {
         if let Some(card) = self.card {
             card.remove();
         }
-        self.cgroup.remove();
+        if self.has_own_tree {
+            self.cgroup.remove_all()
+        } else {
+            self.cgroup.remove()
+        }
         self.root.release(layers);
     }
 }

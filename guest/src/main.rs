@@ -48,6 +48,7 @@ mod spare;
 mod stdio;
 mod step;
 mod sys;
+mod system;
 mod task;
 mod user;
 mod user_namespace;

@@ -24,6 +24,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skeleton {
     privileged: bool,
+    /// Whether its cgroup tree is its own to divide.
+    system: bool,
     user_namespace: bool,
     /// Whether its network is a namespace of its own, and not the guest's.
     own_network: bool,
@@ -40,6 +42,7 @@ impl Default for Skeleton {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         Self {
             privileged: false,
+            system: false,
             user_namespace: false,
             own_network: false,
             network_of: None,
@@ -55,6 +58,7 @@ impl From<&Container> for Skeleton {
     fn from(container: &Container) -> Self {
         Self {
             privileged: container.privileged,
+            system: container.system,
             user_namespace: container.user_namespace,
             // Its root would have no rights over the guest's.
             own_network: container.shared || container.user_namespace || container.networks.is_empty(),
@@ -136,6 +140,7 @@ impl Skeleton {
         self.devices(&mut steps);
         let writable = if self.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
         steps.push(file_system("sysfs", "/sys", LOCKED | writable, ""));
+        let writable = if self.system { MountFlags::empty() } else { writable };
         steps.push(file_system("cgroup2", "/sys/fs/cgroup", LOCKED | writable, ""));
         for (name, value) in &self.sysctls {
             steps.push(sysctl(name, value)?);

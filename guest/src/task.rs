@@ -133,6 +133,13 @@ impl Task {
         self.ended.map(|(status, _)| status)
     }
 
+    /// Has it ended otherwise than the kernel says.
+    pub fn judge(&mut self, judge: impl Fn(ExitStatus) -> ExitStatus) {
+        if let Some((status, _)) = &mut self.ended {
+            *status = judge(*status);
+        }
+    }
+
     /// Notes that output came after the end.
     pub fn heard(&mut self, now: u64) {
         if let Some((_, heard)) = &mut self.ended {

@@ -32,6 +32,9 @@ pub struct Container {
     pub read_only_paths: Vec<String>,
     /// `--privileged`: all devices, `/sys` and the cgroup tree writable.
     pub privileged: bool,
+    /// It is a whole system, whose first process is an init: its cgroup tree is its own to divide, with every controller; and
+    /// `SIGRTMIN+3`, by which systemd is asked to shut down, becomes what another init understands.
+    pub system: bool,
     /// A new user namespace, in which the container's root is an unprivileged user of the guest.
     pub user_namespace: bool,
     /// `/dev/shm`, in bytes; 0 means 64 MiB.
@@ -179,6 +182,39 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// Those of them that it may run on, as `0-1,3`; empty is all.
     pub cpuset: String,
+    /// Its share of CPU time among others, 1 to 10,000 (`cpu.weight`).
+    pub cpu_weight: Option<u16>,
+    /// How often `cpu_millis` is counted anew, in microseconds; 100,000 when absent.
+    pub cpu_period: Option<u32>,
+    /// What it keeps where memory is short, in bytes (`memory.low`).
+    pub memory_low: Option<u64>,
+    /// How fast it reads and writes the guest's disks (`io.max`).
+    pub disks: Vec<DiskLimit>,
+}
+
+/// How fast a disk is read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLimit {
+    /// Its path in the guest, such as `/dev/vdc`.
+    pub device: String,
+    /// What is counted.
+    pub what: DiskCount,
+    /// Most of it in a second.
+    pub rate: u64,
+}
+
+/// What is counted of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskCount {
+    /// Bytes that are read.
+    ReadBytes,
+    /// Bytes that are written.
+    WriteBytes,
+    /// Reads.
+    Reads,
+    /// Writes.
+    Writes,
 }
 
 /// A process to run in a container.

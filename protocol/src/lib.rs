@@ -14,8 +14,8 @@ pub mod frame;
 mod message;
 
 pub use container::{
-    Container, Extent, File, Image, Limits, Mount, Network, NetworkV6, Process, Renaming, Rewrite, Rlimit,
-    SHARE, Stdio, Tool, WindowSize,
+    Container, DiskCount, DiskLimit, Extent, File, Image, Limits, Mount, Network, NetworkV6, Process,
+    Renaming, Rewrite, Rlimit, SHARE, Stdio, Tool, WindowSize,
 };
 pub use message::{AgentMessage, ExitStatus, FailureKind, HostMessage, ProcessId, Signal};
 

@@ -164,6 +164,9 @@ pub struct HostConfig {
     pub privileged: bool,
     /// A small init is PID 1.
     pub init: bool,
+    /// It is a whole system, whose own init is PID 1; decided by its command when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<bool>,
     /// Removed when it ends.
     pub auto_remove: bool,
     /// Size of `/dev/shm` in bytes.
@@ -188,6 +191,28 @@ pub struct HostConfig {
     /// Kernel parameters of its namespaces.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
+    /// Its share of its VM's CPU time among the containers there, 2 to 262144; 0 is that of one which says nothing, 1024.
+    pub cpu_shares: u64,
+    /// Microseconds of CPU time that it may use ...
+    pub cpu_quota: i64,
+    /// ... in so many.
+    pub cpu_period: u64,
+    /// Memory that it keeps where its VM has little left, in bytes; 0 is nothing.
+    pub memory_reservation: u64,
+    /// Most memory and swap together, in bytes, -1 without a limit; 0 is unset. Guests have no swap.
+    pub memory_swap: i64,
+    /// How fast disks of its VM are read and written, in bytes and in operations a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blkio_device_read_bps: Vec<DeviceRate>,
+    /// See there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blkio_device_write_bps: Vec<DeviceRate>,
+    /// See there.
+    #[serde(rename = "BlkioDeviceReadIOps", skip_serializing_if = "Vec::is_empty")]
+    pub blkio_device_read_iops: Vec<DeviceRate>,
+    /// See there.
+    #[serde(rename = "BlkioDeviceWriteIOps", skip_serializing_if = "Vec::is_empty")]
+    pub blkio_device_write_iops: Vec<DeviceRate>,
     /// CPUs of its VM that it may use, as `0-1,3`; empty is all.
     pub cpuset_cpus: String,
     /// The VM that it shares with others; it has one of its own when absent.
@@ -233,6 +258,16 @@ pub struct PortBinding {
     pub host_ip: String,
     /// Port of the host, or several of which it is to have one (`8000-8010`); empty is any.
     pub host_port: String,
+}
+
+/// How fast a disk may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DeviceRate {
+    /// Its path in the guest.
+    pub path: String,
+    /// Most in a second.
+    pub rate: u64,
 }
 
 /// One resource limit; a limit of -1 is none.

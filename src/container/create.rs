@@ -4,7 +4,7 @@ use hull_protocol::defaults;
 use oci_spec::image::ImageConfiguration;
 
 use super::{
-    Config, ContainerName, Description, Endpoint, HostConfig, MoreNetwork,
+    Config, ContainerName, Description, Endpoint, HostConfig, MoreNetwork, budget,
     capability::Capabilities,
     error::{Error, Result},
     health::HealthCheck,
@@ -17,6 +17,7 @@ use super::{
     shared, signal,
     sizing::Host,
     state::{Folder, Lock, State, Status, Store},
+    system,
     volume::Volumes,
 };
 use crate::{image::Image, vm::timestamp};
@@ -61,6 +62,9 @@ pub fn create(store: &Store, image: &Image, request: Request, status: Status) ->
     let mut host_config = request.host_config;
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     check(&config, &host_config)?;
+    if host_config.system.is_none() && system::is_init(&config.args(), &host_config) {
+        host_config.system = Some(true);
+    }
     networking::check(&host_config, &request.networking)?;
     let mut more_networks = request.more_networks;
     for more in &more_networks {
@@ -126,11 +130,15 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
     process::check_sysctls(&host_config.sysctls)?;
     log_limits(&host_config.log_config)?;
     Host::this().check_cpuset(host_config)?;
+    budget::check(host_config)?;
     if let Some(health) = &config.healthcheck {
         health.check()?;
     }
     if host_config.auto_remove && host_config.restart_policy.name != When::No {
         return Err(Error::Invalid("Conflicting options: --restart and --rm".to_owned()));
+    }
+    if host_config.is_system() && host_config.init {
+        return Err(Error::Invalid("conflicting options: --init and --systemd=always".to_owned()));
     }
     if !(-1000..=1000).contains(&host_config.oom_score_adj) {
         return Err(Error::Invalid(format!(

@@ -2,7 +2,6 @@
 
 use std::{fs::File, io::Write, os::fd::AsFd};
 
-use hull_arch::quirks::Quirks;
 use hull_protocol::{MAX_FRAME, Process, WindowSize};
 use rustix::fs::MemfdFlags;
 
@@ -106,7 +105,7 @@ fn further(description: &Description, command: Command) -> Result<Process> {
         env: process::environment(
             &description.config,
             terminal,
-            Quirks::detect().environment(),
+            &process::of_host(&description.host_config),
             &command.env,
         ),
         cwd: command.working_dir.unwrap_or(first.cwd),

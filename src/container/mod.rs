@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod attachment;
+mod budget;
 mod capability;
 pub mod checkpoint;
 mod config;
@@ -33,12 +34,13 @@ pub mod signal;
 mod sizing;
 mod start;
 pub mod state;
+pub mod system;
 pub mod template;
 pub mod update;
 pub mod volume;
 
 pub use config::{
-    Config, Description, Endpoint, HostConfig, LogConfig, MoreNetwork, Port, PortBinding, Ulimit,
+    Config, Description, DeviceRate, Endpoint, HostConfig, LogConfig, MoreNetwork, Port, PortBinding, Ulimit,
 };
 pub use create::{Created, Request, create};
 pub use error::{Error, Result};

@@ -6,12 +6,12 @@ use hull_arch::quirks::Quirks;
 use hull_protocol::{Container, Extent, Limits, Mount, Process, WindowSize, defaults};
 
 use super::{
-    Config, Description, HostConfig, Share, VmSize,
+    Config, Description, HostConfig, Share, VmSize, budget,
     capability::Capabilities,
     error::{Error, Result},
     limits as resource,
     mount::depth,
-    networking, seccomp,
+    networking, seccomp, system,
 };
 
 /// Where commands are looked for when nobody says.
@@ -85,6 +85,12 @@ pub fn container(
     let mut mounts: Vec<Mount> =
         host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options)).collect();
     mounts.extend(shared);
+    if host_config.is_system() {
+        let free = |path: &&(&str, &str)| !mounts.iter().any(|mount| mount.destination == path.0);
+        let own: Vec<_> =
+            system::TMPFS.iter().filter(free).map(|(path, options)| tmpfs(path, options)).collect();
+        mounts.extend(own);
+    }
     mounts.sort_by_key(|mount| depth(&mount.destination));
     // What the user mounts there is there.
     let mut files = networking::files(description, &[]);
@@ -101,6 +107,7 @@ pub fn container(
         masked_paths: host_config.masked_paths.clone(),
         read_only_paths: host_config.readonly_paths.clone(),
         privileged: host_config.privileged,
+        system: host_config.is_system(),
         user_namespace: false,
         shm_size: host_config.shm_size,
         sysctls: sysctls(&host_config.sysctls),
@@ -115,9 +122,13 @@ pub fn limits(host_config: &HostConfig, size: VmSize, share: Share) -> Limits {
         memory: (host_config.memory > 0).then_some(host_config.memory),
         guest_memory: (share.memory > size.memory).then_some(share.memory),
         cpus: (share.cpus < size.vcpus).then_some(share.cpus),
-        cpu_millis: cpu_limit(host_config.nano_cpus),
+        cpu_millis: cpu_limit(host_config.cpus()),
         pids: host_config.pids_limit,
         cpuset: host_config.cpuset_cpus.clone(),
+        cpu_period: host_config.cpu_period(),
+        cpu_weight: budget::weight(host_config.cpu_shares),
+        memory_low: (host_config.memory_reservation > 0).then_some(host_config.memory_reservation),
+        disks: budget::disks(host_config),
     }
 }
 
@@ -187,10 +198,11 @@ pub fn process(description: &Description) -> Result<Process> {
     let capabilities = capabilities(host_config)?;
     Ok(Process {
         args: config.args(),
-        env: environment(config, config.tty, Quirks::detect().environment(), &[]),
+        env: environment(config, config.tty, &of_host(host_config), &[]),
         cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
         user: config.user.clone(),
-        terminal: config.tty.then_some(WindowSize { columns: 80, rows: 24 }),
+        // What a system says on its console is its log.
+        terminal: (config.tty || host_config.is_system()).then_some(WindowSize { columns: 80, rows: 24 }),
         capabilities: capabilities.0,
         seccomp: filter(host_config, &security.seccomp, capabilities)?,
         no_new_privileges: security.no_new_privileges,
@@ -225,6 +237,12 @@ pub fn check_security(host_config: &HostConfig) -> Result<()> {
     }
 }
 
+/// Variables that a container has because of where it runs.
+pub(super) fn of_host(host_config: &HostConfig) -> Vec<&'static str> {
+    let system = host_config.is_system().then_some(system::ENVIRONMENT);
+    Quirks::detect().environment().iter().copied().chain(system).collect()
+}
+
 fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
     if host_config.privileged {
         return Ok(Capabilities::ALL);
@@ -233,8 +251,18 @@ fn capabilities(host_config: &HostConfig) -> Result<Capabilities> {
     let raw = ["NET_RAW".to_owned()];
     let all = |capability: &String| capability.eq_ignore_ascii_case("ALL");
     let withheld = host_config.vm.is_some() && !host_config.cap_add.iter().any(all);
-    let withheld = if withheld { raw.as_slice() } else { &[] };
-    Capabilities::of_container(&host_config.cap_add, &[&host_config.cap_drop, withheld].concat())
+    let dropped = if withheld {
+        [host_config.cap_drop.as_slice(), &raw].concat()
+    } else {
+        host_config.cap_drop.clone()
+    };
+    let mut added = host_config.cap_add.clone();
+    if host_config.is_system()
+        && !host_config.cap_drop.iter().any(|name| all(name) || name.ends_with(system::CAPABILITY))
+    {
+        added.push(system::CAPABILITY.to_owned());
+    }
+    Capabilities::of_container(&added, &dropped)
 }
 
 /// Docker's own variables, under those of the container and these. One without `=` takes its variable away.

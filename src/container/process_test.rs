@@ -53,7 +53,7 @@ fn limits_and_privileges_reach_the_agent() {
         cpus: None,
         cpu_millis: Some(1500),
         pids: Some(7),
-        cpuset: String::new(),
+        ..Limits::default()
     };
     assert_eq!(limits(512 << 20, 4), expected);
     assert_eq!(limits(1 << 30, 3), Limits { guest_memory: Some(1 << 30), cpus: Some(3), ..expected.clone() });

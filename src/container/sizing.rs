@@ -77,7 +77,7 @@ impl Host {
     /// # Errors
     /// As [`vm_size`](Self::vm_size).
     pub fn share(self, host_config: &HostConfig) -> Result<Share> {
-        Ok(Share { memory: self.most_memory(host_config.memory)?, cpus: self.cpus(host_config.nano_cpus)? })
+        Ok(Share { memory: self.most_memory(host_config.memory)?, cpus: self.cpus(host_config.cpus())? })
     }
 
     /// Refuses CPUs that the container's VM does not have.

@@ -3,7 +3,7 @@
 use hull_protocol::Limits;
 
 use super::{
-    Error, HostConfig, Result, action, attachment, process,
+    Error, HostConfig, Result, action, attachment, budget, process,
     restart::{RestartPolicy, When},
     shared::Plan,
     state::Store,
@@ -15,6 +15,12 @@ use crate::vm::control::ClientMessage;
 pub struct Change {
     /// Bytes of memory.
     pub memory: Option<u64>,
+    /// Bytes of memory and swap; -1 is no limit.
+    pub memory_swap: Option<i64>,
+    /// Bytes of memory that it keeps.
+    pub memory_reservation: Option<u64>,
+    /// Its share of CPU time.
+    pub cpu_shares: Option<u64>,
     /// CPUs in billionths.
     pub nano_cpus: Option<u64>,
     /// Most processes; no limit with `None` inside.
@@ -27,7 +33,11 @@ pub struct Change {
 
 impl Change {
     fn apply(&self, host_config: &mut HostConfig) {
-        let Self { memory, nano_cpus, pids_limit, cpuset_cpus, restart_policy } = self.clone();
+        let Self { memory, memory_swap, memory_reservation, cpu_shares, nano_cpus, pids_limit, .. } = *self;
+        let Self { cpuset_cpus, restart_policy, .. } = self.clone();
+        host_config.memory_swap = memory_swap.unwrap_or(host_config.memory_swap);
+        host_config.memory_reservation = memory_reservation.unwrap_or(host_config.memory_reservation);
+        host_config.cpu_shares = cpu_shares.unwrap_or(host_config.cpu_shares);
         host_config.memory = memory.unwrap_or(host_config.memory);
         host_config.nano_cpus = nano_cpus.unwrap_or(host_config.nano_cpus);
         host_config.pids_limit = pids_limit.unwrap_or(host_config.pids_limit);
@@ -50,6 +60,7 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
     let description = folder.description()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     let mut host_config = description.host_config.clone();
     change.apply(&mut host_config);
+    budget::check(&host_config)?;
     let before = Plan::of_container(&description.host_config)?;
     let after = Plan::of_container(&host_config)?;
     if host_config.auto_remove && host_config.restart_policy.name != When::No {
@@ -70,13 +81,13 @@ pub fn update(store: &Store, name: &str, change: &Change) -> Result<()> {
         let share = after.share;
         // What was limited and is not to be any more has to be said, too.
         let cpus = u64::from(share.cpus) * 1000;
-        let millis =
-            if host_config.nano_cpus == 0 { cpus } else { host_config.nano_cpus.div_ceil(1_000_000) };
+        let millis = if host_config.cpus() == 0 { cpus } else { host_config.cpus().div_ceil(1_000_000) };
         let limits = Limits {
             guest_memory: Some(share.memory),
             cpus: Some(share.cpus),
             cpu_millis: Some(u32::try_from(millis).unwrap_or(u32::MAX)),
             pids: Some(host_config.pids_limit.unwrap_or(u32::MAX)),
+            memory_low: change.memory_reservation,
             ..process::limits(&host_config, before.size, share)
         };
         if let Some(channel) = action::connect(store, &folder)? {

@@ -23,6 +23,7 @@ mod health_options;
 mod inspect;
 mod keeper;
 mod kill;
+mod limit_options;
 mod logs;
 mod network_options;
 mod options;

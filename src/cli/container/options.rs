@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use hull_protocol::defaults::SHM_SIZE;
 
 use super::{
-    environment::Environment, health_options::HealthOptions, network_options::NetworkOptions,
-    refused::Refused, security,
+    environment::Environment, health_options::HealthOptions, limit_options::LimitOptions,
+    network_options::NetworkOptions, refused::Refused, security,
 };
 use crate::{
     config::Size,
@@ -119,6 +119,10 @@ pub struct Options {
     /// Run an init that forwards signals and reaps processes
     #[arg(long)]
     init: bool,
+    /// Run a whole system: cgroups of its own to divide, /run and /tmp in memory, its console as the log, an orderly shutdown. It is
+    /// what a command such as /sbin/init or systemd gets anyway (true); always or false say so of any command
+    #[arg(long, value_name = "WHEN", default_value = "true", value_parser = ["true", "always", "false"])]
+    systemd: String,
     /// Set a label
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
@@ -156,9 +160,8 @@ pub struct Options {
     /// configuration folder says. container:NAME is the VM, and the network, of that container
     #[arg(long, value_name = "VM|container:NAME", default_value = "")]
     vm: String,
-    /// Memory and swap together; a guest has no swap, so this is what --memory says
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
-    memory_swap: Option<Size>,
+    #[command(flatten)]
+    limits: LimitOptions,
     /// Signal that stops the container
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -230,6 +233,11 @@ impl Options {
             cap_drop: self.cap_drop.clone(),
             privileged: self.privileged,
             init: self.init,
+            system: match self.systemd.as_str() {
+                "always" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            },
             auto_remove: self.rm,
             shm_size: self.shm_size.map_or(SHM_SIZE, |size| size.0),
             ulimits: self.ulimit.iter().map(|limit| limits::parse(limit)).collect::<Result<_>>()?,
@@ -245,11 +253,7 @@ impl Options {
         };
         let mut host_config = host_config;
         shared::choose(&self.vm, &mut host_config)?;
-        if self.memory_swap.is_some_and(|swap| Some(swap) != self.memory) {
-            return Err(Error::Invalid(
-                "--memory-swap: a guest has no swap; give it the value of --memory".to_owned(),
-            ));
-        }
+        self.limits.apply(&mut host_config)?;
         let mut mounts: Vec<MountPoint> =
             self.volume.iter().map(|text| mount::volume(text)).collect::<Result<_>>()?;
         host_config.binds = (!mounts.is_empty()).then(|| mounts.iter().map(MountPoint::as_bind).collect());

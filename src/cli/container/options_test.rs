@@ -35,7 +35,7 @@ fn what_is_not_built_is_refused_by_name() {
     for (arguments, expected) in [
         (&["--ip6", "fd00::2", "busybox"][..], "--ip6: "),
         (&["--device", "/dev/fuse", "busybox"], "--device: "),
-        (&["--device-read-bps", "/dev/sda:1mb", "busybox"], "--device-read-bps: "),
+        (&["--blkio-weight", "100", "busybox"], "--blkio-weight: "),
         (&["--pid=host", "busybox"], "--pid: "),
         (&["--platform", "linux/arm64", "busybox"], "--platform: "),
     ] {

@@ -5,28 +5,23 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 /// An option that is not built yet.
 struct Option {
     name: &'static str,
-    short: char,
     /// A flag without a value.
     flag: bool,
     reason: &'static str,
 }
 
 const fn value(name: &'static str, reason: &'static str) -> Option {
-    Option { name, short: '\0', flag: false, reason }
+    Option { name, flag: false, reason }
 }
 
 const fn flag(name: &'static str, reason: &'static str) -> Option {
-    Option { name, short: '\0', flag: true, reason }
-}
-
-const fn short(name: &'static str, short: char, reason: &'static str) -> Option {
-    Option { name, short, flag: false, reason }
+    Option { name, flag: true, reason }
 }
 
 const NETWORK: &str = "containers have no IPv6 address and no link-local one yet";
 const LINK: &str = "containers of one network know each other by name";
-const CPU: &str = "only --cpus limits CPU time: nobody else runs in a container's VM";
-const MEMORY: &str = "only --memory limits memory so far";
+const CPU: &str = "a guest's kernel has no real-time groups";
+const MEMORY: &str = "a guest's kernel has no such limit";
 const DISK: &str = "a container has no disk of the host's: its disks are those of its VM";
 const DEVICE: &str = "a container has no devices of the host: it runs in a VM of its own";
 const NAMESPACE: &str = "a container's namespaces are always its own so far";
@@ -39,18 +34,10 @@ const REFUSED: &[Option] = &[
     value("cgroupns", NAMESPACE),
     value("cpu-count", WINDOWS),
     value("cpu-percent", WINDOWS),
-    value("cpu-period", CPU),
-    value("cpu-quota", CPU),
     value("cpu-rt-period", CPU),
     value("cpu-rt-runtime", CPU),
-    short("cpu-shares", 'c', CPU),
-    value("cpuset-mems", CPU),
     value("device", DEVICE),
     value("device-cgroup-rule", DEVICE),
-    value("device-read-bps", DISK),
-    value("device-read-iops", DISK),
-    value("device-write-bps", DISK),
-    value("device-write-iops", DISK),
     flag("disable-content-trust", "images are not signed here"),
     value("domainname", "the name of a container's domain cannot be set yet"),
     value("gpus", DEVICE),
@@ -62,8 +49,6 @@ const REFUSED: &[Option] = &[
     value("kernel-memory", MEMORY),
     value("link", LINK),
     value("link-local-ip", NETWORK),
-    value("memory-reservation", MEMORY),
-    value("memory-swappiness", MEMORY),
     flag("oom-kill-disable", MEMORY),
     value("pid", NAMESPACE),
     value("platform", "a guest runs linux/amd64 only"),
@@ -125,8 +110,7 @@ impl Args for Refused {
     fn augment_args(command: Command) -> Command {
         command.args(REFUSED.iter().map(|option| {
             let action = if option.flag { ArgAction::SetTrue } else { ArgAction::Append };
-            let argument = Arg::new(option.name).long(option.name).hide(true).action(action);
-            if option.short == '\0' { argument } else { argument.short(option.short) }
+            Arg::new(option.name).long(option.name).hide(true).action(action)
         }))
     }
 

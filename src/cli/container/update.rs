@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{super::network_attach::warn, for_each, options::parse_cpus};
+use super::{super::network_attach::warn, for_each, limit_options::SwapLimit, options::parse_cpus};
 use crate::{
     config::Size,
     container::{
@@ -22,9 +22,15 @@ pub struct Update {
     /// Most memory the container may use
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<Size>,
-    /// Memory and swap together; a guest has no swap, so this is what --memory says
+    /// Most memory and swap together, -1 for no limit; a guest has no swap, so --memory is always kept
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
-    memory_swap: Option<Size>,
+    memory_swap: Option<SwapLimit>,
+    /// Memory that the containers keep where their VM has little left
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<Size>,
+    /// CPU time beside the other containers of their VM; 1024 is what those have that say nothing
+    #[arg(short = 'c', long, value_name = "NUMBER")]
+    cpu_shares: Option<u64>,
     /// Number of CPUs
     #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
     cpus: Option<u64>,
@@ -51,9 +57,6 @@ pub struct Update {
 impl Update {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if self.memory_swap.is_some_and(|swap| Some(swap) != self.memory) {
-            anyhow::bail!("--memory-swap: a guest has no swap; give it the value of --memory");
-        }
         let pids = |limit: i64| match limit {
             0 | -1 => Ok(None),
             limit => u32::try_from(limit)
@@ -62,6 +65,9 @@ impl Update {
         };
         let change = Change {
             memory: self.memory.map(|size| size.0),
+            memory_swap: self.memory_swap.map(|limit| limit.0),
+            memory_reservation: self.memory_reservation.map(|size| size.0),
+            cpu_shares: self.cpu_shares,
             nano_cpus: self.cpus,
             pids_limit: self.pids_limit.map(pids).transpose()?,
             cpuset_cpus: self.cpuset_cpus,

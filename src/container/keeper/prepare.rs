@@ -17,6 +17,7 @@ use crate::{
         shared::{self, Plan},
         signal,
         sizing::{Host, VmSize},
+        system,
         template::{Purpose, Template, Templates},
     },
     image::{self, Image},
@@ -150,7 +151,11 @@ impl Recorder {
     ) -> Result<Task> {
         let description = &self.description;
         let config = &description.config;
-        let stop_signal = config.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?;
+        let (usual, seconds) = match description.host_config.is_system() {
+            true => (system::SHUT_DOWN, system::STOP_TIMEOUT),
+            false => (signal::TERM, STOP_TIMEOUT),
+        };
+        let stop_signal = config.stop_signal.as_deref().map_or(Ok(usual), signal::parse)?;
         let process = if self.hold { files::hold() } else { process::process(description)? };
         Ok(Task {
             check: if self.hold { None } else { health::check(config, &process) },
@@ -161,7 +166,7 @@ impl Recorder {
             stdin: config.open_stdin,
             stdin_once: config.stdin_once,
             stop_signal,
-            stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
+            stop_timeout: config.stop_timeout.unwrap_or(seconds),
             // Who holds a container has it start with what it wrote, even if only once.
             keep_disk: self.hold || !description.host_config.auto_remove,
             origin,

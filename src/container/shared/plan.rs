@@ -141,10 +141,10 @@ impl Plan {
                 Size(memory)
             )));
         }
-        if host_config.nano_cpus > u64::from(cpus) * 1_000_000_000 {
+        if host_config.cpus() > u64::from(cpus) * 1_000_000_000 {
             return Err(Error::Invalid(format!(
                 "--cpus {}: VM {name} has {cpus}; {larger}",
-                host_config.nano_cpus as f64 / 1e9
+                host_config.cpus() as f64 / 1e9
             )));
         }
         Host::check_cpus(&host_config.cpuset_cpus, cpus)
@@ -152,11 +152,11 @@ impl Plan {
 
     /// The limits of one of its containers. CPUs are time here, and not which: else all that may use one would use the same.
     pub fn limits(&self, host_config: &HostConfig) -> Limits {
-        let millis = host_config.nano_cpus.div_ceil(1_000_000);
+        let millis = host_config.cpus().div_ceil(1_000_000);
         Limits {
             cpu_millis: (millis > 0).then(|| u32::try_from(millis).unwrap_or(u32::MAX)),
             guest_memory: None,
-            ..process::limits(&HostConfig { nano_cpus: 0, ..host_config.clone() }, self.size, self.share)
+            ..process::limits(host_config, self.size, self.share)
         }
     }
 }
