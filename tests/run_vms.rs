@@ -133,6 +133,25 @@ fn containers_of_one_vm_do_not_reach_each_other() {
 }
 
 #[test]
+fn what_a_removed_container_wrote_goes_while_others_run() {
+    let Some(home) = Home::with_busybox("what_a_removed_container_wrote_goes_while_others_run") else {
+        return;
+    };
+    idle(&home, "one", &[]);
+    // Deep, many, closed, and immutable where the image has what makes it so.
+    let script = "mkdir -p /a/b/c/d/e/f /many && touch $(seq -f /many/%g 200) && echo x > /a/b/c/file && \
+                  chmod 0 /a/b && { chattr +i /a/b/c/file /a/b/c 2>/dev/null || true; }";
+    for _ in 0..2 {
+        home.ok(&["run", "--rm", "--privileged", "--vm", "dev", "busybox", "sh", "-c", script]);
+    }
+    let forgotten = home.folder.path().join("state/hull/shared/dev/forgotten");
+    let left = || fs::read_dir(&forgotten).map_or(0, |entries| entries.flatten().count());
+    eventually("the layers of removed containers to be gone", || left() == 0);
+    home.ok(&["rm", "-f", "one"]);
+    no_vm_is_left(&home);
+}
+
+#[test]
 fn a_container_joins_another() {
     let Some(home) = Home::with_busybox("a_container_joins_another") else { return };
     idle(&home, "front", &["-p", "127.0.0.1::80"]);

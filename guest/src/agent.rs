@@ -40,6 +40,7 @@ use crate::{
     step::{Handed, Step},
     sys, system,
     task::Task,
+    trash::Trash,
     user::User,
     user_namespace::UserNamespace,
     views::Views,
@@ -92,6 +93,8 @@ pub struct Agent {
     epoll: OwnedFd,
     layers: Layers,
     data: DataDisk,
+    /// What is to be removed from it.
+    trash: Trash,
     cgroups: Cgroups,
     parked: Option<Parked>,
     /// The next container's root, if its image is known.
@@ -152,6 +155,7 @@ impl Agent {
             epoll,
             layers: Layers::new(place.layer_disk),
             data: DataDisk::new(place.data_disk),
+            trash: Trash::default(),
             cgroups: Cgroups::default(),
             parked: None,
             spare: None,
@@ -185,6 +189,7 @@ impl Agent {
             if events.is_empty() && self.may_prepare() && sys::monotonic() >= self.prepare_at {
                 self.prepare();
             }
+            self.empty_trash();
             for event in events.drain(..) {
                 match event.data.u64() {
                     CONTROL => self.listen(),
@@ -206,7 +211,8 @@ impl Agent {
 
     /// Whether there is something to prepare, and nothing that somebody waits for.
     fn may_prepare(&self) -> bool {
-        !self.preparations.is_empty() && !self.tasks.iter().flatten().any(|task| task.news().is_some())
+        let starts = |task: &Task| task.news().is_some() && !self.trash.is_emptied_by(task.id);
+        !self.preparations.is_empty() && !self.tasks.iter().flatten().any(starts)
     }
 
     /// Does the next thing that a container will need. If it fails, so will the request that needs it, and say why.
@@ -235,7 +241,8 @@ impl Agent {
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
         let preparation = self.may_prepare().then_some(self.prepare_at);
-        let deadline = tasks.chain(self.stopping).chain(self.memory.deadline()).chain(preparation).min()?;
+        let own = self.stopping.into_iter().chain(self.memory.deadline()).chain(self.trash_deadline());
+        let deadline = tasks.chain(own).chain(preparation).min()?;
         let wait = deadline.saturating_sub(sys::monotonic());
         if wait == 0 {
             return Some(Timespec::default());
@@ -617,7 +624,11 @@ impl Agent {
             if let Some(system) = found.and_then(|container| container.system.as_ref()) {
                 task.judge(|status| system.ending(status));
             }
-            self.control.send(&task.last_message(oom_killed));
+            let last = task.last_message(oom_killed);
+            if self.trash.is_emptied_by(task.id) {
+                self.trash_emptied(&last);
+            }
+            self.control.send(&last);
             let id = std::mem::take(&mut task.container);
             drop(task);
             self.part_with(&id);

@@ -312,7 +312,7 @@ impl Shared {
 
     fn perform(&self, steps: &[Step], context: &mut Context, failure: u32) -> Result<(), ()> {
         for (number, step) in steps.iter().enumerate() {
-            if matches!(step, Step::Execute { .. } | Step::ExecuteInit { .. }) {
+            if matches!(step, Step::Execute { .. } | Step::ExecuteInit { .. } | Step::EmptyTrash) {
                 self.state.store(EXECUTING, Ordering::Release);
             }
             step.perform(context).map_err(|fault| self.fail(failure, number, fault))?;

@@ -50,6 +50,7 @@ mod step;
 mod sys;
 mod system;
 mod task;
+mod trash;
 mod user;
 mod user_namespace;
 mod views;

@@ -22,6 +22,7 @@ use rustix::{
 use crate::{
     failure::{Failure, Reason, Text},
     sys::{self, Instruction},
+    trash,
 };
 
 /// Where a container's root is attached before it becomes the root.
@@ -157,6 +158,8 @@ pub enum Step {
     User { uid: Uid, gid: Gid },
     /// Executes the first of the candidates that exists.
     Execute { candidates: Vec<Text>, arguments: StringList, environment: StringList },
+    /// Removes what is in the trash, and is done.
+    EmptyTrash,
     /// Executes the program handed over as [`Handed::Init`].
     ExecuteInit { arguments: StringList, environment: StringList },
 }
@@ -303,6 +306,7 @@ impl Step {
                 thread::set_thread_res_gid(*gid, *gid, *gid)?;
                 thread::set_thread_res_uid(*uid, *uid, *uid)?;
             }
+            Self::EmptyTrash => sys::exit(trash::empty().is_err().into()),
             Self::Execute { candidates, arguments, environment } => {
                 return Err(execute(candidates, arguments, environment));
             }
@@ -540,6 +544,7 @@ impl fmt::Display for Step {
             Self::User { uid, gid } => {
                 write!(f, "become user {} of group {}", uid.as_raw(), gid.as_raw())
             }
+            Self::EmptyTrash => write!(f, "remove writable layers"),
             Self::Execute { arguments, .. } | Self::ExecuteInit { arguments, .. } => {
                 let command = arguments.strings.first();
                 write!(f, "execute {}", command.map(show).unwrap_or_default())

@@ -62,10 +62,6 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["export"] => copy::export(),
         ["top", options @ ..] => top::top(options),
         ["diff", _, upper, layers @ ..] => beside::diff(upper, layers),
-        ["remove", directory] => match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(|error| format!("cannot remove {directory}: {error}")),
-        },
         ["layer", pause, cgroup, upper, ..] => beside::layer(upper, (*pause == "freeze").then_some(*cgroup)),
         _ => Err(format!("the host wants something that this guest does not know: {arguments:?}")),
     }

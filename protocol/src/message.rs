@@ -112,9 +112,9 @@ pub enum HostMessage {
         /// They are to stand still.
         frozen: bool,
     },
-    /// Removes the writable layer of a container that is no more, by a process of the agent's own. Answered by what becomes of that.
+    /// Removes the writable layer of a container that is no more, when there is time for that. Answered as a process that does so would be.
     Forget {
-        /// Number of the process.
+        /// A number that no process has.
         process_id: ProcessId,
         /// The container's id.
         container: String,

@@ -4,26 +4,26 @@
 //! card on top of the guest's; and one cgroup around all, where it is said which devices they reach and how much memory
 //! they may have together before the guest asks for more.
 
-use hull_protocol::{AgentMessage, Container, Image, Process, ProcessId, Stdio as Ports, Tool};
+use hull_protocol::{AgentMessage, Container, Image, Process, ProcessId, Stdio as Ports};
 use rustix::{
     fd::{AsFd, AsRawFd, RawFd},
+    fs::Uid,
     process::{PidfdFlags, getpid, pidfd_open},
 };
 
-use super::{Agent, MEMORY, Preparation, open_program};
+use super::{Agent, MEMORY, Preparation};
 use crate::{
     cgroup::Cgroups,
     child::Child,
-    container::{check_id, tool_beside},
+    container::check_id,
     devices::{self, Reach},
     failure::Failure,
     network::Card,
     parked::Parked,
-    rootfs,
     skeleton::Skeleton,
     spare::SpareRoot,
     stdio::Stdio,
-    step::Handed,
+    step::Step,
     sys,
     task::Task,
 };
@@ -154,23 +154,56 @@ impl Agent {
         self.control.send(&AgentMessage::Frozen { process_id, error: done.err() });
     }
 
-    /// Removes the writable layer of a container that is no more.
+    /// Has the writable layer removed of a container that is no more.
     pub(super) fn forget_container(&mut self, id: ProcessId, container: &str) -> Result<(), Failure> {
-        let args = ["hull-tool".to_owned(), "remove".to_owned(), rootfs::directory(container)].to_vec();
-        let process = Box::new(Process { args, tool: Some(Tool::Beside), ..Process::default() });
-        self.check_start(id, &process)?;
         check_id(container)?;
         if self.containers.iter().any(|known| known.id == container) {
             return Err(Failure::invalid(format!("container {container} is running")));
         }
         self.data.mount()?;
-        let (stdio, ends) = Stdio::open(&self.host, Ports::default(), false, rustix::fs::Uid::ROOT)?;
-        let program = open_program(&process)?;
-        let mut files = ends.files();
-        files.extend(program.as_ref().map(|file| (Handed::Init, file.as_fd())));
-        let started = Child::start(0, Cgroups::top()?.as_fd(), tool_beside(&process)?, &files);
-        let (child, pidfd) = started.map_err(|error| Failure::internal("cannot start a tool", error))?;
-        self.admit(Task::new(id, String::new(), process, stdio, child, pidfd));
-        Ok(())
+        self.trash.take(id, container, sys::monotonic())
+    }
+
+    /// When to look after what is in the trash: it is the turn of everything else first, unless there is nothing else.
+    pub(super) fn trash_deadline(&self) -> Option<u64> {
+        let due = self.trash.deadline(self.prepare_at)?;
+        // Without containers the VM waits for this before it ends.
+        Some(if self.containers.is_empty() { 0 } else { due }).filter(|_| self.stopping.is_none())
+    }
+
+    /// Has a child empty the trash if it is time.
+    pub(super) fn empty_trash(&mut self) {
+        if self.trash_deadline().is_none_or(|due| sys::monotonic() < due) {
+            return;
+        }
+        let Some(id) = self.trash.begin() else { return };
+        let started = Stdio::open(&self.host, Ports::default(), false, Uid::ROOT).and_then(|(stdio, _)| {
+            let child = Child::start(0, Cgroups::top()?.as_fd(), vec![Step::EmptyTrash], &[]);
+            let fail = |error| Failure::internal("cannot start what removes writable layers", error);
+            child.map(|(child, pidfd)| (stdio, child, pidfd)).map_err(fail)
+        });
+        match started {
+            Ok((stdio, child, pidfd)) => {
+                self.admit(Task::new(id, String::new(), Box::default(), stdio, child, pidfd));
+            }
+            Err(Failure { kind, message }) => {
+                let failed = AgentMessage::Failed { process_id: id, kind, message };
+                self.trash_emptied(&failed);
+                self.control.send(&failed);
+            }
+        }
+    }
+
+    /// Tells everybody else who has asked for it what the first is told.
+    pub(super) fn trash_emptied(&mut self, first: &AgentMessage) {
+        for other in self.trash.end().into_iter().skip(1) {
+            let mut message = first.clone();
+            if let AgentMessage::Exited { process_id, .. } | AgentMessage::Failed { process_id, .. } =
+                &mut message
+            {
+                *process_id = other;
+            }
+            self.control.send(&message);
+        }
     }
 }

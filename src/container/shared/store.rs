@@ -23,7 +23,7 @@ use super::Hail;
 use crate::{
     config::Name,
     container::{
-        ContainerId,
+        ContainerId, Description,
         error::{Error, Result},
         sizing::boot_limit,
         state::{Lock, Store},
@@ -138,11 +138,16 @@ impl Vms {
         }
         // Its keeper does the same when it ends.
         let Ok(Some(_lock)) = try_lock(&folder) else { return };
-        let Ok(descriptions) = store.descriptions() else { return };
-        if !descriptions.iter().any(|container| container.host_config.vm.as_ref() == Some(name)) {
+        if !has_containers(name, store) {
             let _ = fs::remove_dir_all(&folder);
         }
     }
+}
+
+/// Whether there are containers that belong to a VM. There may be where that cannot be known.
+pub fn has_containers(name: &Name, store: &Store) -> bool {
+    let belongs = |container: &Description| container.host_config.vm.as_ref() == Some(name);
+    store.descriptions().map_or(true, |all| all.iter().any(belongs))
 }
 
 /// The lock of a VM's folder, if no keeper holds it.

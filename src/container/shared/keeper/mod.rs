@@ -29,10 +29,13 @@ use rustix::{
 };
 
 use self::{
-    member::{Member, MemberId},
+    member::{Member, MemberId, Progress},
     switch::Switch,
 };
-use super::{Hail, Plan, store::Vms};
+use super::{
+    Hail, Plan,
+    store::{Vms, has_containers},
+};
 use crate::{
     config::Name,
     container::{
@@ -420,9 +423,14 @@ impl Keeper {
             return;
         }
         let Ok(store) = Store::open() else { return };
+        if self.members.is_empty() && !has_containers(&self.name, &store) {
+            // The disk goes, with all that is on it.
+            return;
+        }
         for container in forgotten {
             let known = |known: &String| *known == *container.as_str();
-            let used = self.members.iter().any(|member| known(&member.container));
+            let runs = |member: &Member| known(&member.container) && member.progress != Progress::Ended;
+            let used = self.members.iter().any(runs);
             // One whose removal did not come to its end may be started again.
             let exists = store.containers().join(container.as_str()).join("config.json").exists();
             if used || exists || self.forgetting.values().any(known) {
