@@ -139,7 +139,7 @@ fn what_a_removed_container_wrote_goes_while_others_run() {
     };
     idle(&home, "one", &[]);
     // Deep, many, closed, and immutable where the image has what makes it so.
-    let script = "mkdir -p /a/b/c/d/e/f /many && touch $(seq -f /many/%g 200) && echo x > /a/b/c/file && \
+    let script = "mkdir -p /a/b/c/d/e/f /many && for i in $(seq 150); do : > /many/$i; done && echo x > /a/b/c/file && \
                   chmod 0 /a/b && { chattr +i /a/b/c/file /a/b/c 2>/dev/null || true; }";
     for _ in 0..2 {
         home.ok(&["run", "--rm", "--privileged", "--vm", "dev", "busybox", "sh", "-c", script]);

@@ -21,6 +21,7 @@ use rustix::{
     time::Timespec,
 };
 
+use self::shared::{Ready, Remains};
 use crate::{
     cgroup::{self, Cgroup, Cgroups},
     child::{Child, Files},
@@ -69,8 +70,11 @@ const SHUTDOWN_NS: u64 = 5_000_000_000;
 /// How long the host may take to end the VM after a shutdown, before the guest resets itself.
 const AWAIT_END: Duration = Duration::from_secs(5);
 
-/// How long after a start what comes next is prepared, if there is anything: first it is the turn of what was started.
-const LATER_NS: u64 = 200_000_000;
+/// How long after a start what comes next is prepared, if there is anything: first it is the turn of what was started, and of one that
+/// ends at once, which would wait for the agent.
+const LATER_NS: u64 = 1_000_000_000;
+/// And how long after an end: whoever waited for it may ask for the next.
+const PAUSE_NS: u64 = 300_000_000;
 
 /// Events taken at once.
 const EVENTS: usize = 16;
@@ -106,6 +110,10 @@ pub struct Agent {
     /// Several containers share the guest.
     is_shared: bool,
     containers: Vec<Container>,
+    /// More of what is ready for the next, where several containers share the guest.
+    stock: Vec<Ready>,
+    /// What is left of containers that are over, where others go on.
+    remains: Vec<Remains>,
     tasks: Vec<Option<Task>>,
     views: Views,
     memory: Memory,
@@ -136,6 +144,8 @@ enum Preparation {
     /// The next container's own card, and its root.
     Card,
     Root,
+    /// More than one.
+    Stock,
 }
 
 fn watch(epoll: &OwnedFd, control: &Control) -> rustix::io::Result<()> {
@@ -162,6 +172,8 @@ impl Agent {
             network_given: false,
             is_shared: false,
             containers: Vec::new(),
+            stock: Vec::new(),
+            remains: Vec::new(),
             tasks: Vec::new(),
             views: Views::default(),
             memory: Memory::default(),
@@ -189,7 +201,7 @@ impl Agent {
             if events.is_empty() && self.may_prepare() && sys::monotonic() >= self.prepare_at {
                 self.prepare();
             }
-            self.empty_trash();
+            self.tidy();
             for event in events.drain(..) {
                 match event.data.u64() {
                     CONTROL => self.listen(),
@@ -234,6 +246,7 @@ impl Agent {
             Preparation::Network => self.card.prepare(),
             Preparation::Card => self.prepare_card(),
             Preparation::Root => self.prepare_root(),
+            Preparation::Stock => self.fill_stock(),
         }
     }
 
@@ -241,7 +254,7 @@ impl Agent {
     fn timeout(&self) -> Option<Timespec> {
         let tasks = self.tasks.iter().flatten().filter_map(Task::deadline);
         let preparation = self.may_prepare().then_some(self.prepare_at);
-        let own = self.stopping.into_iter().chain(self.memory.deadline()).chain(self.trash_deadline());
+        let own = self.stopping.into_iter().chain(self.memory.deadline()).chain(self.tidy_at());
         let deadline = tasks.chain(own).chain(preparation).min()?;
         let wait = deadline.saturating_sub(sys::monotonic());
         if wait == 0 {
@@ -377,9 +390,11 @@ impl Agent {
         if self.layers.crowded(request.layers.len()) {
             // It has copies of the mounts there were when it was made, and would keep unused layers from making way.
             self.parked = None;
+            self.clear_stock();
         }
         if request.shared {
             self.share(request.limits.guest_memory)?;
+            self.take_from_stock();
         }
         let skeleton = self.skeleton(request)?;
         let mut parked = self.parked_for(skeleton)?;
@@ -424,6 +439,7 @@ impl Agent {
             }
             Err(failure) => {
                 root.release(&mut self.layers);
+                card.into_iter().for_each(Card::remove);
                 Err(failure)
             }
         }
@@ -629,9 +645,11 @@ impl Agent {
                 self.trash_emptied(&last);
             }
             self.control.send(&last);
+            self.prepare_at = self.prepare_at.max(now + PAUSE_NS);
             let id = std::mem::take(&mut task.container);
+            let network = task.take_network();
             drop(task);
-            self.part_with(&id);
+            self.part_with(&id, network);
         }
         if self.stopping.is_some_and(|deadline| self.tasks.iter().all(Option::is_none) || now >= deadline) {
             self.finish_shutdown();
@@ -666,15 +684,20 @@ impl Agent {
     }
 
     /// Gives a container's things back if none of its processes is left.
-    fn part_with(&mut self, id: &str) {
+    fn part_with(&mut self, id: &str, network: Option<OwnedFd>) {
         if self.tasks.iter().flatten().any(|task| task.container == id) {
             return;
         }
         if let Some(place) = self.containers.iter().position(|container| container.id == id) {
-            if !self.is_shared {
+            let container = self.containers.swap_remove(place);
+            let number = container.init;
+            let (card, cgroup) = container.release(&mut self.layers);
+            if self.is_shared {
+                self.keep_remains(Remains { number, card, network, cgroup });
+            } else {
                 self.memory.forget();
+                cgroup.remove();
             }
-            self.containers.swap_remove(place).release(&mut self.layers);
         }
     }
 
@@ -689,8 +712,10 @@ impl Agent {
     fn finish_shutdown(&mut self) -> ! {
         self.parked = None;
         self.spare = None;
+        self.clear_stock();
         for container in self.containers.drain(..) {
-            container.release(&mut self.layers);
+            let (_, cgroup) = container.release(&mut self.layers);
+            cgroup.remove();
         }
         let mut reason = "shutdown".to_owned();
         let deadline = sys::monotonic() + SHUTDOWN_NS;

@@ -230,10 +230,9 @@ impl Cgroup {
         write(self.directory(), "cgroup.max.descendants", "10000")
     }
 
-    /// Removes it with all that are in it, if no process is left in them.
-    pub fn remove_all(self) {
+    /// Removes all that are in it, if no process is left in them.
+    pub fn clear(&self) {
         remove_below(&self.name, DEEPEST);
-        self.remove();
     }
 
     /// Removes it, if no process is left in it.

@@ -109,17 +109,13 @@ impl Container {
         told
     }
 
-    /// Gives back what it held, when its last process is gone.
-    pub fn release(self, layers: &mut Layers) {
-        if let Some(card) = self.card {
-            card.remove();
-        }
+    /// Gives back what it held, when its last process is gone, but for its card and cgroup, whose end takes longer.
+    pub fn release(self, layers: &mut Layers) -> (Option<Card>, Cgroup) {
         if self.has_own_tree {
-            self.cgroup.remove_all()
-        } else {
-            self.cgroup.remove()
+            self.cgroup.clear();
         }
         self.root.release(layers);
+        (self.card, self.cgroup)
     }
 }
 

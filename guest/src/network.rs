@@ -140,6 +140,23 @@ impl Card {
         Ok(Self { socket: Some((socket, index)), ..Self::default() })
     }
 
+    /// Whether it has the Ethernet address that one in these networks has.
+    pub fn is_like(&self, networks: &[Network]) -> bool {
+        let address = |networks: &[Network]| networks.first().map(|network| network.mac);
+        address(&self.networks).is_some() && address(&self.networks) == address(networks)
+    }
+
+    /// Gives the card an address of nobody's, with this number, so that another can have its own.
+    pub fn disguise(&mut self, number: u32) {
+        self.networks.clear();
+        if let Some((socket, index)) = &self.socket {
+            let [a, b, c, d] = number.to_be_bytes();
+            let mut request = Request::default();
+            request.link(*index, [0x02, 0, a, b, c, d]);
+            let _ = tell(socket, &request.bytes);
+        }
+    }
+
     /// Takes the card away, so that another can have its address at once: its namespace may be there for long.
     pub fn remove(self) {
         if let Some((socket, index)) = self.socket {

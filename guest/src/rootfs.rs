@@ -118,20 +118,26 @@ impl Root {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub fn spare(extents: &[Extent], layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
+    pub fn spare(
+        number: usize,
+        extents: &[Extent],
+        layers: &mut Layers,
+        data: &mut DataDisk,
+    ) -> Result<Self, Failure> {
         Self::of(extents, layers, |used| {
             data.mount()?;
-            make_directory(SPARE)?;
-            overlay(used, SPARE, None)
+            let base = spare(number);
+            make_directory(&base)?;
+            overlay(used, &base, None)
         })
     }
 
-    /// Gives the writable layer of the spare root to the container with this id.
+    /// Gives the writable layer of the spare root with this number to the container with this id.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn claim_spare(id: &str) -> Result<(), Failure> {
-        fs::renameat(CWD, SPARE, CWD, &*directory(id))
+    pub fn claim_spare(number: usize, id: &str) -> Result<(), Failure> {
+        fs::renameat(CWD, spare(number), CWD, &*directory(id))
             .map_err(|error| Failure::internal("cannot give the container a writable layer", error))
     }
 
@@ -169,6 +175,11 @@ impl Root {
 /// Where the writable layer of the container with this id is, as an overlay has it.
 pub fn upper(id: &str) -> String {
     format!("{}/upper", directory(id))
+}
+
+/// The directory with the writable layer of a spare root.
+fn spare(number: usize) -> String {
+    if number == 0 { SPARE.to_owned() } else { format!("{SPARE}-{number}") }
 }
 
 /// The directory with the writable layer of the container with this id.

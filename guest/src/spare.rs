@@ -16,17 +16,23 @@ use crate::{
 /// A root that is ready, and of what.
 #[derive(Debug)]
 pub struct SpareRoot {
+    number: usize,
     layers: Vec<Extent>,
     root: Root,
 }
 
 impl SpareRoot {
-    /// Puts it together, and lets the kernel read what a container of this image will have it read first.
+    /// Puts it together, with a number that no other has, and lets the kernel look up what a container of this image will have it look up first.
     ///
     /// # Errors
     /// As [`Root::build`].
-    pub fn make(image: &Image, layers: &mut Layers, data: &mut DataDisk) -> Result<Self, Failure> {
-        let root = Root::spare(&image.layers, layers, data)?;
+    pub fn make(
+        number: usize,
+        image: &Image,
+        layers: &mut Layers,
+        data: &mut DataDisk,
+    ) -> Result<Self, Failure> {
+        let root = Root::spare(number, &image.layers, layers, data)?;
         let mount = root.mount.as_fd();
         // Found once, names stay known, each in every layer.
         for path in ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"] {
@@ -34,10 +40,19 @@ impl SpareRoot {
         }
         // Whoever the user will be, the files are these.
         let _ = resolve_user(mount, &Process::default());
+        Ok(Self { number, layers: image.layers.clone(), root })
+    }
+
+    /// Lets the kernel read the image's program, which none has run yet.
+    pub fn read_ahead(&self, image: &Image) {
         let path: Vec<String> = image.path.iter().map(|path| format!("PATH={path}")).collect();
         let candidates = path::candidates(&image.command, &path);
-        read_ahead::program(mount, &candidates);
-        Ok(Self { layers: image.layers.clone(), root })
+        read_ahead::program(self.root.mount.as_fd(), &candidates);
+    }
+
+    /// Its number.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Whether it can be this container's root.
@@ -50,7 +65,7 @@ impl SpareRoot {
     /// # Errors
     /// When its writable layer cannot get that name.
     pub fn claim(self, id: &str, layers: &mut Layers) -> Result<Root, Failure> {
-        match Root::claim_spare(id) {
+        match Root::claim_spare(self.number, id) {
             Ok(()) => Ok(self.root),
             Err(failure) => {
                 self.release(layers);

@@ -140,6 +140,12 @@ impl Task {
         }
     }
 
+    /// The network namespace that it is the first process of, to be closed later than the rest.
+    pub fn take_network(&mut self) -> Option<OwnedFd> {
+        // The first is of mounts.
+        if self.namespaces.len() > 1 { self.namespaces.pop() } else { None }
+    }
+
     /// Notes that output came after the end.
     pub fn heard(&mut self, now: u64) {
         if let Some((_, heard)) = &mut self.ended {

@@ -40,7 +40,10 @@ impl Agent {
                 self.control.fatal("the data disk is still in use");
             }
         }
-        self.spare = image.and_then(|image| SpareRoot::make(image, &mut self.layers, &mut self.data).ok());
+        self.spare = image.and_then(|image| SpareRoot::make(0, image, &mut self.layers, &mut self.data).ok());
+        if let Some((spare, image)) = self.spare.as_ref().zip(image) {
+            spare.read_ahead(image);
+        }
         // What the kernel has put off, each copy would do again.
         fs::sync();
         let _ = thread::nanosleep(&PUT_OFF);

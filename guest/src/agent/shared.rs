@@ -6,14 +6,14 @@
 
 use hull_protocol::{AgentMessage, Container, Image, Process, ProcessId, Stdio as Ports};
 use rustix::{
-    fd::{AsFd, AsRawFd, RawFd},
+    fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     fs::Uid,
     process::{PidfdFlags, getpid, pidfd_open},
 };
 
 use super::{Agent, MEMORY, Preparation};
 use crate::{
-    cgroup::Cgroups,
+    cgroup::{Cgroup, Cgroups},
     child::Child,
     container::check_id,
     devices::{self, Reach},
@@ -27,6 +27,35 @@ use crate::{
     sys,
     task::Task,
 };
+
+/// What is prepared for one container of several.
+const PREPARATIONS: &[Preparation] =
+    &[Preparation::Namespaces, Preparation::Card, Preparation::Root, Preparation::Stock];
+
+/// How many containers there may be something left of.
+const MOST_REMAINS: usize = 8;
+/// How long nothing is to have happened before what is left is parted with.
+const QUIET_NS: u64 = 1_000_000_000;
+
+/// What is ready for a container.
+pub(super) struct Ready {
+    parked: Parked,
+    spare: Option<SpareRoot>,
+}
+
+/// How many containers are prepared for beside the next: they often come several at a time.
+const STOCK: usize = 5;
+
+/// What is left of a container that is over. The kernel takes long to part with these, and hardly longer for several network
+/// namespaces at once: it is done for all, when there is time.
+pub(super) struct Remains {
+    /// A number that no other has: that of its first process.
+    pub(super) number: ProcessId,
+    pub(super) card: Option<Card>,
+    /// Held, so that it is not taken apart yet.
+    pub(super) network: Option<OwnedFd>,
+    pub(super) cgroup: Cgroup,
+}
 
 /// What a container of this image is made of.
 pub(super) fn image(request: &Container, process: &Process) -> Image {
@@ -97,20 +126,56 @@ impl Agent {
             parked.take_card().into_iter().for_each(Card::remove);
             return Ok(None);
         }
+        // Two cards cannot have the same address: it may be started again.
+        for Remains { number, card, .. } in &mut self.remains {
+            if let Some(card) = card.as_mut().filter(|card| card.is_like(&request.networks)) {
+                card.disguise(*number);
+            }
+        }
         parked.branch(&mut self.card)?;
         let mut card = parked.take_card();
-        if let Some(card) = &mut card {
-            card.join(&request.networks)?;
+        let joined = card.as_mut().map_or(Ok(()), |card| card.join(&request.networks));
+        match joined {
+            Ok(()) => Ok(card),
+            Err(failure) => {
+                card.into_iter().for_each(Card::remove);
+                Err(failure)
+            }
         }
-        Ok(card)
     }
 
     /// A container was started: another may be, most likely of the same image.
     pub(super) fn foresee(&mut self, next: Option<Image>) {
         if next.is_some() {
             self.next_image = next;
-            self.preparations = &[Preparation::Namespaces, Preparation::Card, Preparation::Root];
+            self.preparations = PREPARATIONS;
         }
+    }
+
+    /// Keeps what was prepared, and prepares more, until there is enough.
+    pub(super) fn fill_stock(&mut self) {
+        if self.stock.len() < STOCK
+            && let Some(parked) = self.parked.take()
+        {
+            self.stock.push(Ready { parked, spare: self.spare.take() });
+            self.preparations = PREPARATIONS;
+        }
+    }
+
+    /// Gets ready what was prepared, unless something else is.
+    pub(super) fn take_from_stock(&mut self) {
+        if self.parked.is_none()
+            && self.spare.is_none()
+            && let Some(Ready { parked, spare }) = self.stock.pop()
+        {
+            (self.parked, self.spare) = (Some(parked), spare);
+        }
+    }
+
+    /// Lets go of it.
+    pub(super) fn clear_stock(&mut self) {
+        let spares = self.stock.drain(..).filter_map(|ready| ready.spare);
+        spares.for_each(|spare| spare.release(&mut self.layers));
     }
 
     /// Gives a privileged container the devices that the others do not reach.
@@ -135,12 +200,20 @@ impl Agent {
     /// Puts the next container's root together.
     pub(super) fn prepare_root(&mut self) {
         if self.spare.is_none()
-            && let Some(image) = self.next_image.take()
+            && let Some(image) = &self.next_image
         {
             if self.layers.crowded(image.layers.len()) {
                 return;
             }
-            self.spare = SpareRoot::make(&image, &mut self.layers, &mut self.data).ok();
+            let is_used = |number: &usize| {
+                self.stock
+                    .iter()
+                    .filter_map(|ready| ready.spare.as_ref())
+                    .any(|spare| spare.number() == *number)
+            };
+            // The first is for a container that none was prepared for.
+            let number = (1..).find(|number| !is_used(number)).unwrap_or(1);
+            self.spare = SpareRoot::make(number, image, &mut self.layers, &mut self.data).ok();
         }
     }
 
@@ -164,16 +237,42 @@ impl Agent {
         self.trash.take(id, container, sys::monotonic())
     }
 
-    /// When to look after what is in the trash: it is the turn of everything else first, unless there is nothing else.
-    pub(super) fn trash_deadline(&self) -> Option<u64> {
-        let due = self.trash.deadline(self.prepare_at)?;
-        // Without containers the VM waits for this before it ends.
-        Some(if self.containers.is_empty() { 0 } else { due }).filter(|_| self.stopping.is_none())
+    /// Keeps what is left of a container until there is time.
+    pub(super) fn keep_remains(&mut self, remains: Remains) {
+        self.remains.push(remains);
+        if self.remains.len() > MOST_REMAINS {
+            self.part_with_remains();
+        }
     }
 
-    /// Has a child empty the trash if it is time.
-    pub(super) fn empty_trash(&mut self) {
-        if self.trash_deadline().is_none_or(|due| sys::monotonic() < due) {
+    fn part_with_remains(&mut self) {
+        // The cards at once, so that others can have their addresses.
+        for remains in &mut self.remains {
+            remains.card.take().into_iter().for_each(Card::remove);
+        }
+        // The namespaces together.
+        for Remains { network, cgroup, .. } in std::mem::take(&mut self.remains) {
+            drop(network);
+            cgroup.remove();
+        }
+    }
+
+    /// When to tidy up: it is the turn of everything else first.
+    pub(super) fn tidy_at(&self) -> Option<u64> {
+        let remains = (!self.remains.is_empty()).then_some(self.prepare_at + QUIET_NS);
+        // Without containers the VM waits for the trash to be empty before it ends.
+        let trash = self.trash.deadline(self.prepare_at);
+        let trash = trash.map(|due| if self.containers.is_empty() { 0 } else { due });
+        remains.into_iter().chain(trash).min().filter(|_| self.stopping.is_none())
+    }
+
+    /// Tidies up if it is time.
+    pub(super) fn tidy(&mut self) {
+        if self.tidy_at().is_none_or(|due| sys::monotonic() < due) {
+            return;
+        }
+        self.part_with_remains();
+        if self.trash.deadline(0).is_none() {
             return;
         }
         let Some(id) = self.trash.begin() else { return };
