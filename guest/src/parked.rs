@@ -6,6 +6,7 @@ use rustix::{
     fd::{AsFd, OwnedFd},
     io::{Errno, retry_on_intr},
     process::{WaitId, WaitIdOptions, waitid},
+    time::Timespec,
 };
 
 use crate::{
@@ -83,6 +84,15 @@ impl Parked {
             let mut news = [PollFd::new(parts.child.socket(), PollFlags::IN)];
             let _ = retry_on_intr(|| poll(&mut news, None));
         }
+    }
+
+    /// Whether [`settle`](Self::settle) would not wait.
+    pub fn is_settled(&self) -> bool {
+        self.parts.as_ref().is_none_or(|parts| {
+            let mut news = [PollFd::new(parts.child.socket(), PollFlags::IN)];
+            !self.pending.is_empty()
+                || poll(&mut news, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+        })
     }
 
     /// Whether it can become a container of this kind.

@@ -37,6 +37,9 @@ const MOST_REMAINS: usize = 8;
 /// How long nothing is to have happened before what is left is parted with.
 const QUIET_NS: u64 = 1_000_000_000;
 
+/// Between two looks at whether an empty container's namespaces are there.
+const LOOK_NS: u64 = 20_000_000;
+
 /// What is ready for a container.
 pub(super) struct Ready {
     parked: Parked,
@@ -159,6 +162,7 @@ impl Agent {
         {
             self.stock.push(Ready { parked, spare: self.spare.take() });
             self.preparations = PREPARATIONS;
+            self.prepare_at = sys::monotonic() + QUIET_NS;
         }
     }
 
@@ -189,6 +193,12 @@ impl Agent {
 
     /// Gives the next container its card.
     pub(super) fn prepare_card(&mut self) {
+        if self.parked.as_ref().is_some_and(|parked| !parked.is_settled()) {
+            // Others are heard meanwhile.
+            self.preparations = PREPARATIONS.get(1..).unwrap_or_default();
+            self.prepare_at = sys::monotonic() + LOOK_NS;
+            return;
+        }
         if let Some(parked) = &mut self.parked
             && parked.branch(&mut self.card).is_err()
         {
