@@ -147,14 +147,18 @@ impl Card {
     }
 
     /// Gives the card an address of nobody's, with this number, so that another can have its own.
-    pub fn disguise(&mut self, number: u32) {
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn disguise(&mut self, number: u32) -> io::Result<()> {
+        let Some((socket, index)) = &self.socket else { return Ok(()) };
+        let [a, b, c, d] = number.to_be_bytes();
+        let mut request = Request::default();
+        // The guest's own card is another nobody.
+        request.link(*index, [0x02, 1, a, b, c, d]);
+        tell(socket, &request.bytes)?;
         self.networks.clear();
-        if let Some((socket, index)) = &self.socket {
-            let [a, b, c, d] = number.to_be_bytes();
-            let mut request = Request::default();
-            request.link(*index, [0x02, 0, a, b, c, d]);
-            let _ = tell(socket, &request.bytes);
-        }
+        Ok(())
     }
 
     /// Takes the card away, so that another can have its address at once: its namespace may be there for long.

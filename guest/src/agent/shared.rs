@@ -131,8 +131,10 @@ impl Agent {
         }
         // Two cards cannot have the same address: it may be started again.
         for Remains { number, card, .. } in &mut self.remains {
-            if let Some(card) = card.as_mut().filter(|card| card.is_like(&request.networks)) {
-                card.disguise(*number);
+            if let Some(like) = card.as_mut().filter(|card| card.is_like(&request.networks))
+                && like.disguise(*number).is_err()
+            {
+                card.take().into_iter().for_each(Card::remove);
             }
         }
         parked.branch(&mut self.card)?;
