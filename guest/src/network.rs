@@ -35,6 +35,8 @@ const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 pub struct Card {
     socket: Option<(OwnedFd, u32)>,
     networks: Vec<Network>,
+    /// A change could not be taken back: of what it had, some may be missing.
+    doubtful: bool,
     /// It only carries those of containers.
     bare: bool,
 }
@@ -72,6 +74,7 @@ impl Card {
             tell(&here, &request.bytes)?;
             // It has left everything behind.
             self.networks.clear();
+            self.doubtful = false;
         }
         let index = name_to_index(&there, CARD_NAME)?;
         self.socket = Some((there, index));
@@ -87,17 +90,27 @@ impl Card {
 
     /// All of it is done, or nothing.
     fn configure(&mut self, networks: &[Network]) -> io::Result<()> {
-        if self.networks == networks {
+        if self.networks == networks && !self.doubtful {
             return Ok(());
         }
         let (socket, index) = self.open()?;
-        let change = Change::between(index, &self.networks, networks);
-        let told = change.make(&socket);
-        self.socket = Some((socket, index));
-        if told.is_ok() {
-            self.networks = networks.to_vec();
+        if std::mem::take(&mut self.doubtful) {
+            // Whatever of it there is goes, and nothing is left to take for granted.
+            let _ = ask(&socket, &Change::between(index, &self.networks, &[]).requests.bytes);
+            self.networks.clear();
         }
-        told
+        let made = Change::between(index, &self.networks, networks).make(&socket);
+        self.socket = Some((socket, index));
+        match made {
+            Ok(()) => {
+                self.networks = networks.to_vec();
+                Ok(())
+            }
+            Err(Refused { why, taken_back }) => {
+                self.doubtful = !taken_back;
+                Err(why)
+            }
+        }
     }
 }
 
@@ -187,11 +200,17 @@ fn tell(socket: &OwnedFd, requests: &[u8]) -> io::Result<()> {
 fn ask(socket: &OwnedFd, requests: &[u8]) -> io::Result<Vec<(u32, Errno)>> {
     send(socket, requests, SendFlags::empty())?;
     let mut refused = Vec::new();
+    let mut lost = None;
     let mut answer = [0; 512];
     loop {
         let length = match recv(socket, &mut answer, RecvFlags::DONTWAIT) {
             Ok((length, _)) => length.min(answer.len()),
-            Err(Errno::AGAIN) => return Ok(refused),
+            Err(Errno::AGAIN) => return lost.map_or(Ok(refused), Err),
+            // Those that are there are not to be taken for answers to what is asked next.
+            Err(error @ Errno::NOBUFS) => {
+                lost = Some(error);
+                continue;
+            }
             Err(error) => return Err(error),
         };
         // A header of 16 bytes, with the request's number at 8, and what went wrong, negative.
@@ -237,12 +256,21 @@ fn faces(networks: &[Network]) -> Vec<Face> {
     networks.iter().flat_map(both).collect()
 }
 
-/// Requests that are to be granted together.
+/// Requests that are to be granted together. What is to be there may be so already: the container can have its own way to everybody else,
+/// or the address that it is given.
 #[derive(Default)]
 struct Change {
     requests: Request,
     /// What takes each of them back, in their order; and whether it does not matter that one was refused.
     steps: Vec<(Request, bool)>,
+}
+
+/// A change that was not made.
+#[derive(Debug)]
+struct Refused {
+    why: Errno,
+    /// All is as it was before.
+    taken_back: bool,
 }
 
 impl Change {
@@ -251,12 +279,11 @@ impl Change {
         let mut change = Self::default();
         let (before, after) = (faces(before), faces(after));
         let of = |all: &[Face], is_v6| all.iter().find(|face| face.is_v6() == is_v6).copied();
-        // With the last IPv4 address goes all that is known of neighbours, and every route; of IPv6 both stay.
-        let stays = |is_v6| is_v6 || before.iter().any(|old| !old.is_v6() && after.contains(old));
-        // What is not there any more need not be taken away: the container may have done that.
+        // What is not there any more need not be taken away: the container may have done that, or the kernel, which forgets neighbours and
+        // routes with the last IPv4 address. Whether one is the last is not known, as the container may have added others.
         for is_v6 in [false, true] {
             let (old, new) = (of(&before, is_v6), of(&after, is_v6));
-            if let Some(old) = old.filter(|_| stays(is_v6) && old != new) {
+            if let Some(old) = old.filter(|_| old != new) {
                 change.step(
                     true,
                     |request| request.route(REMOVE, index, &old),
@@ -265,32 +292,34 @@ impl Change {
             }
         }
         for old in before.iter().filter(|old| !after.contains(old)) {
-            let stays = stays(old.is_v6());
-            if stays {
-                change.step(
-                    true,
-                    |request| request.neighbour(REMOVE, index, old),
-                    |request| request.neighbour(ADD, index, old),
-                );
-            }
+            change.step(
+                true,
+                |request| request.neighbour(REMOVE, index, old),
+                |request| request.neighbour(ADD, index, old),
+            );
             change.step(
                 true,
                 |request| request.address(REMOVE, index, old),
-                |request| {
-                    request.address(ADD, index, old);
-                    if !stays {
-                        request.neighbour(ADD, index, old);
-                    }
-                    if !stays && of(&before, old.is_v6()) == Some(*old) {
-                        request.route(ADD, index, old);
-                    }
-                },
+                |request| request.address(ADD, index, old),
             );
         }
         let mac = |all: &[Face]| all.first().map(|face| face.mac);
         if let Some(new) = mac(&after).filter(|new| mac(&before) != Some(*new)) {
             let old = mac(&before).unwrap_or(NOBODY);
-            change.step(false, |request| request.link(index, new), |request| request.link(index, old));
+            let stays: Vec<_> = before.iter().filter(|face| after.contains(face)).collect();
+            change.step(
+                false,
+                |request| request.link(index, new),
+                |request| {
+                    request.link(index, old);
+                    stays.iter().for_each(|face| request.neighbour(ADD, index, face));
+                },
+            );
+            // With its Ethernet address goes all that it knows of neighbours.
+            for face in &stays {
+                let add = |request: &mut Request| request.neighbour(ADD, index, face);
+                change.step(false, add, add);
+            }
         }
         for new in after.iter().filter(|new| !before.contains(new)) {
             change.step(
@@ -330,21 +359,35 @@ impl Change {
     }
 
     /// Makes it. When one of its requests is refused the others are taken back.
-    fn make(self, socket: &OwnedFd) -> io::Result<()> {
-        let refused = ask(socket, &self.requests.bytes)?;
-        let step = |number: u32| self.steps.get(number as usize);
-        let Some((_, why)) = refused.iter().find(|(number, _)| step(*number).is_none_or(|step| !step.1))
-        else {
-            return Ok(());
+    fn make(self, socket: &OwnedFd) -> Result<(), Refused> {
+        let (refused, why) = match ask(socket, &self.requests.bytes) {
+            Ok(refused) => {
+                let matters = |(number, error): &&(u32, Errno)| {
+                    let step = self.steps.get(*number as usize);
+                    step.is_none_or(|(_, may_fail)| !may_fail && *error != Errno::EXIST)
+                };
+                let Some((_, why)) = refused.iter().find(matters) else { return Ok(()) };
+                let why = *why;
+                (refused, why)
+            }
+            // Which were granted is not known.
+            Err(why) => (Vec::new(), why),
         };
+        let mut taken_back = true;
         for (number, (back, _)) in self.steps.iter().enumerate().rev() {
             if !refused.iter().any(|(other, _)| *other as usize == number) {
-                // One at a time, as the next goes by what is there then. What cannot be had again is gone.
-                let _ = ask(socket, &back.bytes);
+                // One at a time, as the next goes by what is there then.
+                taken_back &= ask(socket, &back.bytes)
+                    .is_ok_and(|refused| refused.iter().all(|(_, error)| is_so(*error)));
             }
         }
-        Err(*why)
+        Err(Refused { why, taken_back })
     }
+}
+
+/// Whether something was refused because it is already there, or already gone.
+fn is_so(error: Errno) -> bool {
+    matches!(error, Errno::EXIST | Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL)
 }
 
 /// Whether something is to be there.
@@ -459,7 +502,9 @@ impl Request {
         const NUD_PERMANENT: u16 = 0x80;
         const NDA_DST: u16 = 1;
         const NDA_LLADDR: u16 = 2;
-        self.add(libc::RTM_NEWNEIGH + change, flags(change), |bytes| {
+        // What was found out by asking, or not, is no more than that.
+        let flags = if change == ADD { libc::NLM_F_CREATE | libc::NLM_F_REPLACE } else { 0 };
+        self.add(libc::RTM_NEWNEIGH + change, flags, |bytes| {
             bytes.extend([face.family(), 0, 0, 0]);
             bytes.extend(index.to_ne_bytes());
             bytes.extend(NUD_PERMANENT.to_ne_bytes());
@@ -489,7 +534,7 @@ fn ip(bytes: &mut Vec<u8>, kind: u16, address: IpAddr) {
     }
 }
 
-/// What is added was not there.
+/// What is added takes the place of nothing.
 fn flags(change: u16) -> i32 {
     if change == ADD { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { 0 }
 }
@@ -512,3 +557,7 @@ fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend(value);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
+
+#[cfg(test)]
+#[path = "network_test.rs"]
+mod tests;
