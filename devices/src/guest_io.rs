@@ -179,12 +179,20 @@ pub fn send_behind(
 ) -> io::Result<usize> {
     let mut pieces = Pieces::behind(front, memory, buffers)?;
     let message = pieces.message();
-    // SAFETY: as in `receive`; the first piece is `front`, which is borrowed and only read.
-    let result =
-        unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    let bytes = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
-    buffers.advance(bytes.saturating_sub(front.len()));
-    Ok(bytes)
+    loop {
+        // SAFETY: as in `receive`; the first piece is `front`, which is borrowed and only read.
+        let result =
+            unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        if let Ok(bytes) = usize::try_from(result) {
+            buffers.advance(bytes.saturating_sub(front.len()));
+            return Ok(bytes);
+        }
+        let error = io::Error::last_os_error();
+        // Whoever waits is told when there is room, which there may be.
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 #[cfg(test)]

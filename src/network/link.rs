@@ -28,8 +28,13 @@ pub struct Link {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// Frames that are kept, and in front the rest of what is on its way.
     unsent: Vec<u8>,
+    /// How long that rest is. It is counted already.
+    begun: usize,
     writable: bool,
+    /// What went last was kept: a frame that waits elsewhere may go before the others that are.
+    kept_went: bool,
     /// How fast the VM may be spoken to.
     pub rate: Option<Bucket>,
     /// When it may be again, if something waits for that.
@@ -58,7 +63,9 @@ impl Link {
             start: 0,
             end: 0,
             unsent: Vec::new(),
+            begun: 0,
             writable: true,
+            kept_went: false,
             rate: None,
             resumes: None,
             waiting: Vec::new(),
@@ -127,25 +134,60 @@ impl Link {
         self.input = bytes;
     }
 
-    /// The VM has read.
+    /// The VM has read, or may be spoken to again.
     pub fn notice_room(&mut self) {
         self.writable = true;
-        self.flush();
+        // Where only so much may go, what is kept and what waits elsewhere take turns, or else datagrams could stop all connections.
+        let yields = self.rate.is_some() && self.kept_went && self.begun == 0 && !self.waiting.is_empty();
+        if yields && self.may_send() {
+            // It may be that none of those has anything to say any more.
+            self.resumes = Some(Instant::now());
+        } else {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
-        while self.writable && !self.unsent.is_empty() && self.may_send() {
-            match rustix::net::send(&self.socket, &self.unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(count) => drop(self.unsent.drain(..count)),
+        while self.writable && !self.unsent.is_empty() {
+            if self.begun == 0 {
+                if !self.may_send() {
+                    return;
+                }
+                let (length, bytes) = self.next_kept();
+                self.begun = length;
+                self.kept_went = true;
+                self.count(bytes);
+            }
+            let next = self.unsent.get(..self.begun).unwrap_or(&self.unsent);
+            match rustix::net::send(&self.socket, next, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    self.unsent.drain(..count);
+                    self.begun -= count;
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => self.writable = false,
             }
         }
     }
 
+    /// How long the kept frames are that may go at once, one at least: with their lengths, and without.
+    fn next_kept(&self) -> (usize, usize) {
+        let most = self.rate.as_ref().map_or(usize::MAX, Bucket::burst);
+        let (mut end, mut bytes) = (0, 0);
+        while let Some(length) = self.unsent.get(end..).and_then(|rest| rest.first_chunk::<LENGTH>()) {
+            let length = u32::from_be_bytes(*length) as usize;
+            if end > 0 && bytes + length > most {
+                break;
+            }
+            end += LENGTH + length;
+            bytes += length;
+        }
+        (end, bytes)
+    }
+
     /// Whether a frame that can wait elsewhere may be sent.
     pub fn has_room(&self) -> bool {
-        self.writable && self.unsent.is_empty()
+        self.writable && self.begun == 0 && (self.unsent.is_empty() || self.kept_went)
     }
 
     /// Whether the VM may be spoken to now. If not, whoever asks is told when it may.
@@ -181,19 +223,23 @@ impl Link {
             }
         };
         self.count(head.len() + first.len() + second.len());
-        let mut skip = sent;
+        self.kept_went = false;
+        let (mut rest, mut skip) = (Vec::new(), sent);
         for part in &parts {
             let passed = skip.min(part.len());
-            self.unsent.extend_from_slice(&part[passed..]);
+            rest.extend_from_slice(&part[passed..]);
             skip -= passed;
         }
+        self.begun = rest.len();
+        self.unsent.splice(..0, rest);
         true
     }
 
     /// Sends a frame, or keeps it until the VM reads, as long as there is not too much.
     pub fn send_or_keep(&mut self, head: &[u8], payload: &[u8]) {
-        if !self.send(head, payload, &[]) && self.unsent.len() < MAX_UNSENT {
-            self.count(head.len() + payload.len());
+        // None overtakes another.
+        let is_sent = self.unsent.is_empty() && self.send(head, payload, &[]);
+        if !is_sent && self.unsent.len() < MAX_UNSENT {
             self.unsent.extend(((head.len() + payload.len()) as u32).to_be_bytes());
             self.unsent.extend_from_slice(head);
             self.unsent.extend_from_slice(payload);
@@ -204,3 +250,7 @@ impl Link {
 /// What came is no frame, and there is no way to find the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoFrame;
+
+#[cfg(test)]
+#[path = "link_test.rs"]
+mod tests;

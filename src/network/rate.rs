@@ -1,5 +1,6 @@
 //! How fast a member may speak, and be spoken to (`--network-rate`). What is over that waits, and is lost only where it cannot: the member's
-//! frames wait in its card, the host's bytes in their sockets, datagrams for a while.
+//! frames wait in its card, the host's bytes in their sockets, datagrams for a while. The card of one that is in several networks waits for
+//! each no longer than a second, and then loses frames.
 
 use std::{
     fmt,
@@ -118,6 +119,11 @@ impl Bucket {
         let begin = now.checked_sub(BURST).map_or(self.free, |earliest| self.free.max(earliest));
         let time = bytes as u128 * 1_000_000_000 / u128::from(self.rate);
         self.free = begin + Duration::from_nanos(u64::try_from(time).unwrap_or(u64::MAX));
+    }
+
+    /// Bytes that may pass at once.
+    pub fn burst(&self) -> usize {
+        usize::try_from(u128::from(self.rate) * BURST.as_millis() / 1000).unwrap_or(usize::MAX)
     }
 
     /// Until when nothing more may, if that is to come.

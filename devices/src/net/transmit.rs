@@ -28,12 +28,14 @@ pub fn transmit(queue: &mut VirtQueue, cables: &mut [Cable]) -> bool {
     let progress = queue.serve(BUDGET, |chain, memory| {
         // A cable that leads nowhere.
         let Some(cable) = cables::pick(cables, memory, &chain.readable) else { return Served::Used(0) };
-        // When nothing of it was taken, that is where the wait begins.
-        let mut room = cable.room(is_only, now);
-        if room == Room::Yes && !send(chain, memory, &mut cable.backend) {
-            room = cable.room(is_only, now);
-        }
-        if room == Room::Later { Served::Later } else { Served::Used(0) }
+        let goes = match cable.room(is_only, now) {
+            Room::Yes if !send(chain, memory, &mut cable.backend) => {
+                // That is where the wait begins.
+                cable.room(is_only, now) == Room::Never
+            }
+            room => room != Room::Later,
+        };
+        if goes { Served::Used(0) } else { Served::Later }
     });
     progress == Progress::More
 }
