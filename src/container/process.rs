@@ -217,11 +217,15 @@ pub fn process(description: &Description) -> Result<Process> {
 /// The seccomp program of a container.
 fn filter(host_config: &HostConfig, seccomp: &Seccomp, capabilities: Capabilities) -> Result<Vec<u64>> {
     match seccomp {
+        // One that is asked for is for a privileged container as well, as with Docker.
+        Seccomp::Profile(text) => {
+            // Vsock is how a keeper is spoken to, and in a shared VM it is not this container's only.
+            let confined = host_config.vm.is_some() && !host_config.privileged;
+            seccomp::of_profile(text, capabilities, confined)
+        }
         _ if host_config.privileged => Ok(Vec::new()),
         Seccomp::Unconfined => Ok(Vec::new()),
         Seccomp::Default => seccomp::docker_default(capabilities),
-        // Vsock is how a keeper is spoken to, and in a shared VM it is not this container's only.
-        Seccomp::Profile(text) => seccomp::of_profile(text, capabilities, host_config.vm.is_some()),
     }
 }
 

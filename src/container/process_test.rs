@@ -77,3 +77,20 @@ fn security_options_are_known_or_refused() {
     assert!(read(&["seccomp=/no/profile"]).is_err());
     assert!(read(&["apparmor=x"]).unwrap_err().to_string().contains("apparmor=x"));
 }
+
+#[test]
+fn a_privileged_container_has_the_profile_it_asks_for_and_no_other() {
+    let config = |privileged, option: Option<&str>| HostConfig {
+        privileged,
+        security_opt: option.map(str::to_owned).into_iter().collect(),
+        ..HostConfig::default()
+    };
+    let filter = |host_config| process(&description(Config::default(), host_config)).unwrap().seccomp;
+    assert!(filter(config(true, None)).is_empty() && !filter(config(false, None)).is_empty());
+    let profile = "seccomp={\"defaultAction\":\"SCMP_ACT_LOG\"}";
+    assert_eq!(filter(config(true, Some(profile))), filter(config(false, Some(profile))));
+    assert!(!filter(config(true, Some(profile))).is_empty());
+    let nonsense = "seccomp={\"nonsense\":1}";
+    let error = check_security(&config(true, Some(nonsense))).unwrap_err().to_string();
+    assert!(error.contains("nonsense"), "{error}");
+}

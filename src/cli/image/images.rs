@@ -1,6 +1,7 @@
 //! `hull images`.
 
 use std::process::ExitCode;
+use std::slice;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use super::{size, tree};
 use crate::cli::format::{self, Listing};
 use crate::cli::output::print;
 use crate::container::duration;
-use crate::image::{Image, Reference, Store};
+use crate::image::{Digest, Image, Reference, Store};
 
 /// What stands where there is no name.
 const NONE: &str = "<none>";
@@ -18,7 +19,7 @@ const NONE: &str = "<none>";
 /// List images
 #[derive(Debug, Args)]
 pub struct Images {
-    /// Only images of this name: NAME[:TAG]
+    /// Only images of this name: NAME[:TAG|@DIGEST]
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Accepted for Docker's sake: there are no hidden images
@@ -125,7 +126,8 @@ impl Images {
         let row = |name: Option<&Reference>| {
             let repository = name.map_or_else(|| NONE.to_owned(), Reference::familiar_name);
             let same = |digest: &&Reference| name.is_some_and(|name| name.name() == digest.name());
-            let digest = image.digests.iter().find(same).and_then(Reference::digest);
+            let known = || image.digests.iter().find(same).and_then(Reference::digest);
+            let digest = name.and_then(Reference::digest).or_else(known);
             Row {
                 repository,
                 tag: name.and_then(Reference::tag).unwrap_or(NONE).to_owned(),
@@ -135,17 +137,29 @@ impl Images {
                 size: image.size(),
             }
         };
-        let mut rows: Vec<Row> =
-            image.tags.iter().filter(|name| is_wanted(name)).map(|name| row(Some(name))).collect();
-        // An image without a tag is shown by its digest, and one without any name by its ID.
-        if image.tags.is_empty() {
-            rows.extend(image.digests.iter().filter(|name| is_wanted(name)).map(|name| row(Some(name))));
-            if image.digests.is_empty() && wanted.is_none() {
-                rows.push(row(None));
+        let names = match wanted.as_ref().filter(|name| name.digest().is_some()) {
+            Some(name) if is_known_by(name, image.manifest, &image.tags, &image.digests) => {
+                slice::from_ref(name)
             }
+            Some(_) => &[],
+            // An image without a tag is shown by its digest.
+            None if image.tags.is_empty() => &image.digests,
+            None => &image.tags,
+        };
+        let mut rows: Vec<Row> =
+            names.iter().filter(|name| is_wanted(name)).map(|name| row(Some(name))).collect();
+        // One without any name is shown by its ID.
+        if image.tags.is_empty() && image.digests.is_empty() && wanted.is_none() {
+            rows.push(row(None));
         }
         Ok(rows)
     }
+}
+
+/// Whether this name with a digest is an image's: a registry's, or that of its manifest where it came from an archive.
+fn is_known_by(name: &Reference, manifest: Digest, tags: &[Reference], digests: &[Reference]) -> bool {
+    let same_name = |known: &Reference| known.name() == name.name();
+    digests.contains(name) || (name.digest() == Some(manifest) && tags.iter().chain(digests).any(same_name))
 }
 
 impl Row {
@@ -177,5 +191,23 @@ impl Row {
             "Repository": self.repository, "Tag": self.tag, "Digest": self.digest, "ID": self.id,
             "CreatedAt": self.created, "CreatedSince": self.ago(), "Size": size::human(self.size), "Bytes": self.size,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_by_a_registry_s_digest_and_by_its_manifest_s() {
+        let reference = |text: &str| text.parse::<Reference>().unwrap();
+        let (manifest, index, other) = (Digest::of(b"manifest"), Digest::of(b"index"), Digest::of(b"other"));
+        let tag = reference("busybox:1");
+        let (tags, digests) = (slice::from_ref(&tag), [tag.with_digest(index)]);
+        assert!(is_known_by(&tag.with_digest(index), manifest, tags, &digests));
+        assert!(is_known_by(&tag.with_digest(index), manifest, &[], &digests));
+        assert!(is_known_by(&tag.with_digest(manifest), manifest, tags, &[]));
+        assert!(!is_known_by(&tag.with_digest(other), manifest, tags, &digests));
+        assert!(!is_known_by(&reference("debian").with_digest(manifest), manifest, tags, &digests));
     }
 }

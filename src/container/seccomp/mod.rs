@@ -6,6 +6,7 @@
 //! some three hundred.
 
 mod condition;
+mod errno;
 mod policy;
 mod profile;
 mod syscalls;

@@ -2,8 +2,9 @@
 //!
 //! A call has a list of rules. The first counts that has no conditions or whose conditions hold, and those without conditions come
 //! first, as in libseccomp: the broader rule wins. A rule with several conditions on one argument is one rule for each, as in runc.
-//! Names that x86-64 does not have are passed over, since profiles name calls of many architectures. What a guest cannot do is refused
-//! by name: somebody else to be asked (`SCMP_ACT_NOTIFY`), and flags of the filter.
+//! An entry that says what becomes of a call anyway is no rule, as in runc: it must not outweigh one that says something else. Names
+//! that x86-64 does not have are passed over, since profiles name calls of many architectures. What a guest cannot do is refused by
+//! name: somebody else to be asked (`SCMP_ACT_NOTIFY`), and flags of the filter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +12,11 @@ use libc::{
     SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_THREAD, SECCOMP_RET_LOG,
     SECCOMP_RET_TRACE, SECCOMP_RET_TRAP,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     condition::{Condition, Test},
-    syscalls,
+    errno, syscalls,
 };
 use crate::container::{
     capability::Capabilities,
@@ -41,18 +42,19 @@ const ERROR: u32 = libc::EPERM as u32;
 struct Document {
     default_action: String,
     default_errno_ret: Option<u32>,
-    #[serde(default)]
+    default_errno: Option<String>,
+    #[serde(default, deserialize_with = "or_nothing")]
     architectures: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     arch_map: Vec<Architecture>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     flags: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     listener_path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     listener_metadata: String,
-    #[serde(default)]
-    syscalls: Option<Vec<Entry>>,
+    #[serde(default, deserialize_with = "or_nothing")]
+    syscalls: Vec<Entry>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -64,19 +66,20 @@ struct Architecture {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     names: Vec<String>,
     action: String,
     errno_ret: Option<u32>,
-    #[serde(default)]
-    args: Option<Vec<Argument>>,
-    #[serde(default)]
+    errno: Option<String>,
+    #[serde(default, deserialize_with = "or_nothing")]
+    args: Vec<Argument>,
+    #[serde(default, deserialize_with = "or_nothing")]
     includes: Filter,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     excludes: Filter,
-    #[serde(default, rename = "comment")]
+    #[serde(default, rename = "comment", deserialize_with = "or_nothing")]
     _comment: String,
 }
 
@@ -94,9 +97,18 @@ struct Argument {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Filter {
+    #[serde(deserialize_with = "or_nothing")]
     caps: Vec<String>,
+    #[serde(deserialize_with = "or_nothing")]
     arches: Vec<String>,
     min_kernel: Option<String>,
+}
+
+/// Reads what may be `null`, as programs in Go write what is empty.
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// What becomes of a call whose arguments are right.
@@ -135,13 +147,15 @@ impl Profile {
         }
         let document: Document = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
         document.check().map_err(wrong)?;
-        let otherwise = action(&document.default_action, document.default_errno_ret).map_err(wrong)?;
+        let error = error(document.default_errno_ret, document.default_errno.as_deref()).map_err(wrong)?;
+        let otherwise = action(&document.default_action, error).map_err(wrong)?;
         let mut rules: BTreeMap<&'static str, Vec<Rule>> = BTreeMap::new();
         let mut count = 0;
         let known: BTreeMap<&str, &'static str> = syscalls::all().map(|(_, name)| (name, name)).collect();
-        for entry in document.syscalls.into_iter().flatten() {
+        for entry in document.syscalls {
             let read = entry.rules().map_err(wrong)?;
-            if !entry.applies(capabilities).map_err(wrong)? {
+            let same = read.iter().all(|rule| rule.action == otherwise);
+            if !entry.applies(capabilities).map_err(wrong)? || same {
                 continue;
             }
             let names: BTreeSet<&'static str> =
@@ -252,9 +266,8 @@ impl Entry {
         if !self.name.is_empty() && !self.names.is_empty() {
             return Err("use either 'name' or 'names'".to_owned());
         }
-        let action = action(&self.action, self.errno_ret)?;
-        let arguments = self.args.as_deref().unwrap_or_default();
-        let conditions = arguments.iter().map(Argument::read).collect::<Result<Vec<_>, _>>()?;
+        let action = action(&self.action, error(self.errno_ret, self.errno.as_deref())?)?;
+        let conditions = self.args.iter().map(Argument::read).collect::<Result<Vec<_>, _>>()?;
         let repeated = |condition: &Condition| {
             conditions.iter().filter(|other| other.index == condition.index).count() > 1
         };
@@ -314,11 +327,19 @@ impl Argument {
     }
 }
 
-fn action(name: &str, error: Option<u32>) -> Result<u32, String> {
-    let number = error.unwrap_or(ERROR);
-    if number > HIGHEST_ERROR {
-        return Err(format!("{number} is no number of an error; the highest is {HIGHEST_ERROR}"));
+/// The number of an error: what is written, or that of the name beside it.
+fn error(number: Option<u32>, name: Option<&str>) -> Result<u32, String> {
+    match (number, name) {
+        (Some(number), _) if number > HIGHEST_ERROR => {
+            Err(format!("{number} is no number of an error; the highest is {HIGHEST_ERROR}"))
+        }
+        (Some(number), _) => Ok(number),
+        (None, None | Some("")) => Ok(ERROR),
+        (None, Some(name)) => errno::number(name).ok_or_else(|| format!("there is no error {name:?}")),
     }
+}
+
+fn action(name: &str, number: u32) -> Result<u32, String> {
     Ok(match name {
         "SCMP_ACT_ALLOW" => SECCOMP_RET_ALLOW,
         "SCMP_ACT_LOG" => SECCOMP_RET_LOG,

@@ -133,6 +133,64 @@ fn conditions_hold_together_and_rules_one_by_one() {
 }
 
 #[test]
+fn an_entry_that_says_what_is_done_anyway_is_no_rule() {
+    let netlink = json!([{ "index": 0, "value": 16, "op": "SCMP_CMP_EQ" }]);
+    let result = |default: &str, broad: Value, narrow: &str, family| {
+        let narrow = json!({ "names": ["socket"], "action": narrow, "args": netlink });
+        // Wherever it stands.
+        let results = [vec![broad.clone(), narrow.clone()], vec![narrow, broad]].map(|entries| {
+            let document = json!({ "defaultAction": default, "syscalls": entries });
+            outcome(&document, "socket", [family, 0, 0, 0, 0, 0])
+        });
+        assert_eq!(results[0], results[1], "{default} {family}");
+        results[0]
+    };
+    let broad = |action: &str| json!({ "names": ["socket"], "action": action });
+    let (allow, refuse) = ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO");
+    assert_eq!(result(allow, broad(allow), refuse, 16), EPERM);
+    assert_eq!(result(allow, broad(allow), refuse, 2), SECCOMP_RET_ALLOW);
+    assert_eq!(result(refuse, broad(refuse), allow, 16), SECCOMP_RET_ALLOW);
+    assert_eq!(result(refuse, broad(refuse), allow, 2), EPERM);
+    // Another error is another action.
+    let other = json!({ "names": ["socket"], "action": refuse, "errnoRet": 22 });
+    assert_eq!(result(refuse, other, allow, 16), SECCOMP_RET_ERRNO | 22);
+}
+
+#[test]
+fn a_profile_of_podman_s_form_is_read() {
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 38,
+        "defaultErrno": "ENOSYS",
+        "archMap": [{ "architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"] }],
+        "architectures": null,
+        "flags": null,
+        "syscalls": [
+            { "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [], "comment": "", "includes": {}, "excludes": {} },
+            { "names": ["bpf"], "action": "SCMP_ACT_ERRNO", "args": null, "comment": null, "includes": null,
+              "excludes": { "caps": ["CAP_SYS_ADMIN"], "arches": null }, "errnoRet": 1, "errno": "EPERM" },
+            { "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errno": "EINVAL", "includes": { "caps": null } },
+            { "names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errno": "EINVAL", "errnoRet": 28 },
+            { "names": ["kill"], "action": "SCMP_ACT_ERRNO", "errno": "", "errnoRet": null },
+        ],
+    });
+    for (name, expected) in [
+        ("read", SECCOMP_RET_ALLOW),
+        ("bpf", EPERM),
+        ("socket", SECCOMP_RET_ERRNO | 22),
+        ("mkdir", SECCOMP_RET_ERRNO | 28),
+        ("kill", EPERM),
+        ("open", ENOSYS),
+    ] {
+        assert_eq!(outcome(&profile, name, [0; 6]), expected, "{name}");
+    }
+    let named = json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "ENOSYS", "archMap": null, "syscalls": null });
+    assert_eq!(outcome(&named, "read", [0; 6]), ENOSYS);
+    let unknown = json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "ENOTHING" });
+    assert!(error(&unknown).contains("ENOTHING"), "{}", error(&unknown));
+}
+
+#[test]
 fn calls_that_nobody_knows_of_are_granted_by_those_who_grant_all() {
     let unknown = |action: &str| {
         let profile = json!({ "defaultAction": action }).to_string();
