@@ -47,7 +47,7 @@ fn containers_reach_each_other_and_the_host_by_ipv6() {
     let address = address.trim();
 
     let script = format!(
-        "echo hello | nc fd12:3456:789a::1 {port}; ping -6 -c 1 inner > /dev/null && echo named; wget -q -O- http://[fd12:3456:789a::2]/; ping -6 -c 1 {address} > /dev/null 2>&1 || echo apart"
+        "echo hello | nc fd12:3456:789a::1 {port}; ping -6 -c 1 -W 60 inner > /dev/null && echo named; wget -q -O- http://[fd12:3456:789a::2]/; ping -6 -c 1 {address} > /dev/null 2>&1 || echo apart"
     );
     let run = |options: &[&str], script: &str| {
         home.ok(&[&["run", "--rm"], options, &["busybox", "sh", "-c", script]].concat())

@@ -15,7 +15,7 @@ fn stops(home: &Home, container: &str) {
 fn an_init_has_its_own_tree_and_is_told_to_shut_down() {
     let Some(home) = Home::with_busybox("an_init_has_its_own_tree_and_is_told_to_shut_down") else { return };
     // It has no configuration, so that Ctrl-Alt-Del is all that it understands, and has a shell ask for Enter.
-    home.ok(&["run", "-d", "--name", "system", "-m", "256m", "busybox", "/bin/init"]);
+    home.ok(&["run", "-d", "--name", "system", "-m", "256m", "--systemd=always", "busybox", "/bin/init"]);
     eventually("the console", || home.ok(&["logs", "system"]).contains("Please press Enter"));
     let script = "cd /sys/fs/cgroup; cat cgroup.controllers; mkdir own && echo 0 >own/cgroup.procs; \
                   for each in $(cat cgroup.procs); do echo $each >own/cgroup.procs; done; \

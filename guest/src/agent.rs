@@ -397,6 +397,7 @@ impl Agent {
             self.take_from_stock();
         }
         let skeleton = self.skeleton(request)?;
+        let takes_network = skeleton.has_guest_network();
         let mut parked = self.parked_for(skeleton)?;
         let mut card = None;
         if request.shared {
@@ -432,6 +433,7 @@ impl Agent {
             .and_then(|()| self.start_container(id, request, process, ports, parked, root.mount.as_fd()));
         match started {
             Ok((task, cgroup, user_namespace)) => {
+                self.network_given |= takes_network;
                 self.containers.push(Container::new(request, id, root, cgroup, user_namespace, card));
                 self.admit(task);
                 self.foresee(next);
@@ -496,7 +498,6 @@ impl Agent {
         if (self.network_given || self.is_shared) && skeleton.has_guest_network() {
             skeleton.separate_network();
         }
-        self.network_given |= skeleton.has_guest_network();
         match skeleton.network_of() {
             Some(pidfd) => self.park_in_network(pidfd, skeleton),
             None => Parked::make(skeleton, &mut self.cgroups, &mut self.views),

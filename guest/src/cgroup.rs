@@ -1,5 +1,7 @@
 //! Control groups (Documentation/admin-guide/cgroup-v2.rst): one for each container, with the controllers that somebody asked for.
 
+use std::ffi::{CStr, CString};
+
 use hull_protocol::{DiskCount, DiskLimit, Limits};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -227,12 +229,14 @@ impl Cgroup {
     /// When the kernel refuses.
     pub fn delegate(&self) -> io::Result<()> {
         write(self.directory(), "cgroup.max.depth", &DEEPEST.to_string())?;
-        write(self.directory(), "cgroup.max.descendants", "10000")
+        write(self.directory(), "cgroup.max.descendants", "1000")
     }
 
     /// Removes all that are in it, if no process is left in them.
     pub fn clear(&self) {
-        remove_below(&self.name, DEEPEST);
+        if let Ok(name) = CString::new(self.name.as_bytes()) {
+            remove_below(CWD, &name, DEEPEST);
+        }
     }
 
     /// Removes it, if no process is left in it.
@@ -245,16 +249,15 @@ impl Cgroup {
 /// How deep a container's cgroups are in each other.
 const DEEPEST: u32 = 16;
 
-/// Removes what is in a cgroup.
-fn remove_below(group: &str, depth: u32) {
+/// Removes what is in a cgroup of a directory, whatever it is called.
+fn remove_below(parent: impl AsFd, group: &CStr, depth: u32) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(directory) = fs::openat(CWD, group, flags, Mode::empty()) else { return };
-    for entry in Dir::new(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy();
-        if entry.file_type() == FileType::Directory && !matches!(&*name, "." | "..") && depth > 0 {
-            let below = format!("{group}/{name}");
-            remove_below(&below, depth - 1);
-            let _ = fs::unlinkat(CWD, &*below, AtFlags::REMOVEDIR);
+    let Ok(directory) = fs::openat(parent, group, flags, Mode::empty()) else { return };
+    for entry in Dir::read_from(&directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && ![c".", c".."].contains(&name) && depth > 0 {
+            remove_below(&directory, name, depth - 1);
+            let _ = fs::unlinkat(&directory, name, AtFlags::REMOVEDIR);
         }
     }
 }

@@ -364,7 +364,9 @@ impl Change {
             Ok(refused) => {
                 let matters = |(number, error): &&(u32, Errno)| {
                     let step = self.steps.get(*number as usize);
-                    step.is_none_or(|(_, may_fail)| !may_fail && *error != Errno::EXIST)
+                    step.is_none_or(|(_, may_fail)| {
+                        !may_fail && *error != Errno::EXIST && !is_without_v6(*error)
+                    })
                 };
                 let Some((_, why)) = refused.iter().find(matters) else { return Ok(()) };
                 let why = *why;
@@ -388,6 +390,11 @@ impl Change {
 /// Whether something was refused because it is already there, or already gone.
 fn is_so(error: Errno) -> bool {
     matches!(error, Errno::EXIST | Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL)
+}
+
+/// Whether IPv6 was refused by a guest or a container that has it switched off; no other address is for that.
+fn is_without_v6(error: Errno) -> bool {
+    matches!(error, Errno::ACCESS | Errno::AFNOSUPPORT | Errno::OPNOTSUPP)
 }
 
 /// Whether something is to be there.

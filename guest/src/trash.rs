@@ -160,13 +160,22 @@ fn unlink(directory: BorrowedFd<'_>, name: &CStr, is_directory: bool) -> io::Res
 
 /// Takes what keeps a file from being removed off it and its directory.
 fn thaw(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    fs::ioctl_setflags(directory, IFlags::empty())?;
+    clear_flags(directory)?;
     let kind = FileType::from_raw_mode(fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     if matches!(kind, FileType::RegularFile | FileType::Directory) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::ioctl_setflags(fs::openat(directory, name, flags, Mode::empty())?, IFlags::empty())?;
+        clear_flags(fs::openat(directory, name, flags, Mode::empty())?)?;
     }
     Ok(())
+}
+
+/// The others say how a file lies on the disk, and cannot all be taken off it.
+fn clear_flags(file: impl AsFd) -> io::Result<()> {
+    let flags = fs::ioctl_getflags(&file)?;
+    let kept = flags - (IFlags::IMMUTABLE | IFlags::APPEND);
+    Ok(if kept != flags {
+        fs::ioctl_setflags(&file, kept)?
+    })
 }
 
 fn open(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {

@@ -49,9 +49,9 @@ pub struct Create {
     /// Its addresses, of IPv4, of IPv6, or one of each; ranges that nobody has without it
     #[arg(long, value_name = "RANGE")]
     subnet: Vec<Range>,
-    /// Whether it has IPv6 addresses
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
-    ipv6: bool,
+    /// Whether it has IPv6 addresses, by which its containers find each other, too; only with this or a range of them
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv6: Option<bool>,
     /// Set a label
     #[arg(long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
@@ -142,10 +142,10 @@ impl Create {
             anyhow::ensure!(!again, "a network has one range of IPv4 addresses and one of IPv6 at most");
         }
         anyhow::ensure!(
-            self.ipv6 || subnet6.is_none(),
+            self.ipv6.unwrap_or(true) || subnet6.is_none(),
             "conflicting options: --ipv6=false and an IPv6 subnet"
         );
-        let subnet6 = if self.ipv6 { Some(subnet6.unwrap_or_else(Subnet6::random)) } else { None };
+        let subnet6 = subnet6.or_else(|| self.ipv6.unwrap_or(false).then(Subnet6::random));
         println!("{}", Store::open().create(&self.network, subnet, subnet6, labels)?.id);
         Ok(ExitCode::SUCCESS)
     }

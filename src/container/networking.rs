@@ -288,7 +288,8 @@ pub fn files(description: &Description, leases: &[Lease]) -> Vec<File> {
     let own = |address: IpAddr| format!("{address}\t{hostname}\n");
     match leases {
         [] => hosts += &own(Ipv4Addr::new(127, 0, 1, 1).into()),
-        all => all.iter().flat_map(Lease::addresses).for_each(|address| hosts += &own(address)),
+        // By IPv4 only: who listens at its own name listens where published ports lead.
+        all => all.iter().for_each(|lease| hosts += &own(lease.address.into())),
     }
     vec![
         file("/etc/hostname", format!("{hostname}\n")),

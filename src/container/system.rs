@@ -5,9 +5,8 @@ use hull_protocol::Signal;
 
 use super::HostConfig;
 
-/// What is an init by its path.
-const INITS: [&str; 6] =
-    ["/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init", "/bin/init", "/usr/bin/init", "/init"];
+/// What is an init by its path, as for Podman. `/init` is the command of many an image that is no system.
+const INITS: [&str; 3] = ["/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"];
 /// What is one by its name, wherever it is.
 const SYSTEMD: &str = "systemd";
 

@@ -7,7 +7,7 @@ fn an_init_is_known_by_its_path() {
     for command in ["/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"] {
         assert!(is(command, &none), "{command}");
     }
-    for command in ["init", "systemd", "/usr/bin/systemctl", "/sbin/initctl", "sh", ""] {
+    for command in ["init", "systemd", "/usr/bin/systemctl", "/sbin/initctl", "/init", "sh", ""] {
         assert!(!is(command, &none), "{command}");
     }
     assert!(!is_init(&[], &none));

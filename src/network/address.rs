@@ -167,18 +167,27 @@ pub fn reachable(address: IpAddr) -> bool {
             None => {
                 // Site-local (RFC 3879) is another kind of what is nearby only.
                 let is_near = address.is_unicast_link_local() || address.segments()[0] & 0xffc0 == 0xfec0;
-                !(address.is_multicast() || is_near || METADATA.contains(&address))
+                !(address.is_multicast() || is_near || is_metadata(address))
             }
         },
     }
 }
 
-/// Where clouds keep what a machine is told in confidence, if not at a link-local address: Amazon's and Google's.
-const METADATA: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+/// Whether it is where a cloud keeps what a machine is told in confidence, if not at a link-local address: Amazon's and Google's ranges,
+/// Oracle's, Linode's and Scaleway's addresses.
+fn is_metadata(address: Ipv6Addr) -> bool {
+    matches!(
+        address.segments(),
+        [0xfd00, 0xec2, ..]
+            | [0xfd20, 0xce, ..]
+            | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+            | [0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]
+            | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+    )
+}
 
 /// The IPv4 address that somebody may take an IPv6 address for: one of 96 bits of zero (`::` and `::1` are among them), or translated
-/// (RFC 2765, RFC 6052), or of a tunnel (RFC 3056).
+/// (RFC 2765, RFC 6052, RFC 8215), or of a tunnel (RFC 3056).
 fn compatible(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
@@ -186,6 +195,7 @@ fn compatible(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
         | [0x2002, high, low, ..] => of(high, low),
         _ => None,
     }

@@ -56,6 +56,11 @@ fn guests_have_no_way_to_what_trusts_its_neighbours() {
         "2002:a9fe:a9fe::1",
         "fec0::1",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:a9fe:a9fe::1",
+        "fd00:42::42",
+        "64:ff9b:1::a9fe:a9fe",
         "fd20:ce::254",
     ] {
         assert!(!reachable(closed.parse().unwrap()), "{closed}");

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{member, server::Network, slab::Key, store::Store};
+use super::{DEFAULT, member, server::Network, slab::Key, store::Store};
 use crate::vm::folder;
 
 /// Members and their names, in a network's folder.
@@ -62,7 +62,7 @@ impl Network {
         if shared {
             let known = |member: &member::Member| Known {
                 address: member.address,
-                v6: self.address6(member.address),
+                v6: self.address6(member.address).filter(|_| self.name != DEFAULT),
                 names: member.names.clone(),
             };
             let all: Vec<_> = self.members.iter().map(|(_, member)| known(member)).collect();

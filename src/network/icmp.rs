@@ -40,6 +40,8 @@ fn kinds(address: IpAddr) -> Kinds {
 
 /// Kind, code, checksum, and four bytes more.
 const HEADER: usize = 8;
+/// Longest message: with the header of either IP it is no longer than a packet can be.
+const LONGEST: usize = 65535 - 40;
 /// How long answers are waited for.
 const QUIET: Duration = Duration::from_secs(30);
 /// Echoes of one network that are waited for at most, by guest, number and whom they are for.
@@ -116,7 +118,7 @@ impl Network {
         while let Some(ping) = self.pings.get(key)
             && let Ok((length, _)) = rustix::net::recv(&ping.socket, &mut *buffer, RecvFlags::DONTWAIT)
         {
-            if length < HEADER || buffer[0] != kinds(ping.other).reply {
+            if !(HEADER..=LONGEST).contains(&length) || buffer[0] != kinds(ping.other).reply {
                 continue;
             }
             let (member, from, to) = (ping.member, ping.other, ping.guest);

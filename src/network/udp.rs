@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    host, icmp,
+    DEFAULT, host, icmp,
     names::{self, Question},
     poll::Source,
     quota,
@@ -258,6 +258,7 @@ impl Network {
             .iter()
             .filter(|(_, one)| called(one))
             .flat_map(|(_, one)| both(one.address))
+            .filter(|address| address.is_ipv4() || self.name != DEFAULT)
             .collect();
         if host::is_called(&question.name) {
             // Who means Docker's means what that has: most listen by IPv4 only, and some ask for no more than one.

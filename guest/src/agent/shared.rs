@@ -159,7 +159,9 @@ impl Agent {
 
     /// Keeps what was prepared, and prepares more, until there is enough.
     pub(super) fn fill_stock(&mut self) {
+        let crowded = self.next_image.as_ref().is_some_and(|image| self.layers.crowded(image.layers.len()));
         if self.stock.len() < STOCK
+            && !crowded
             && let Some(parked) = self.parked.take()
         {
             self.stock.push(Ready { parked, spare: self.spare.take() });
