@@ -173,9 +173,10 @@ fn thaw(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 fn clear_flags(file: impl AsFd) -> io::Result<()> {
     let flags = fs::ioctl_getflags(&file)?;
     let kept = flags - (IFlags::IMMUTABLE | IFlags::APPEND);
-    Ok(if kept != flags {
-        fs::ioctl_setflags(&file, kept)?
-    })
+    if kept != flags {
+        fs::ioctl_setflags(&file, kept)?;
+    }
+    Ok(())
 }
 
 fn open(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
