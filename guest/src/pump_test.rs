@@ -19,6 +19,16 @@ fn sockets() -> (OwnedFd, OwnedFd) {
     (ours, theirs)
 }
 
+/// There is no more to come. A child that another test has just made has all descriptors until it is executed, and so another end of
+/// what was closed here.
+fn ends(pump: &mut Pump) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while pump.run() != Waiting::Nothing {
+        assert!(Instant::now() < end, "the end was not noticed");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn output_reaches_the_socket_to_its_last_byte() {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
@@ -30,12 +40,7 @@ fn output_reaches_the_socket_to_its_last_byte() {
     write(&writer, b" world").unwrap();
     drop(writer);
     assert_eq!(pump.run(), Waiting::Source);
-    // A child that another test has just made has all descriptors until it is executed, and so another writer.
-    let end = Instant::now() + Duration::from_secs(30);
-    while pump.run() != Waiting::Nothing {
-        assert!(Instant::now() < end, "the end was not noticed");
-        thread::yield_now();
-    }
+    ends(&mut pump);
     drop(pump);
     let mut bytes = [0; 32];
     let count = read(&theirs, &mut bytes).unwrap();
@@ -92,7 +97,7 @@ fn input_ends_when_the_host_closes_its_half() {
     drop(theirs);
     let mut pump = Pump::to_pipe(ours, writer);
     assert_eq!(pump.run(), Waiting::Source);
-    assert_eq!(pump.run(), Waiting::Nothing);
+    ends(&mut pump);
     drop(pump);
     let mut bytes = [0; 8];
     assert_eq!(read(&reader, &mut bytes), Ok(2));
@@ -112,7 +117,7 @@ fn through_a_buffer_it_is_the_same() {
     assert_eq!(read(&sink_end, &mut received), Ok(bytes.len()));
     assert_eq!(received[..bytes.len()], bytes);
     drop(source_end);
-    assert_eq!(pump.run(), Waiting::Nothing);
+    ends(&mut pump);
 }
 
 #[test]
@@ -121,7 +126,7 @@ fn a_reader_that_is_gone_ends_it() {
     let (ours, theirs) = sockets();
     drop(theirs);
     write(&writer, b"x").unwrap();
-    assert_eq!(Pump::from_pipe(reader, ours).run(), Waiting::Nothing);
+    ends(&mut Pump::from_pipe(reader, ours));
 }
 
 #[test]
@@ -167,7 +172,7 @@ fn an_input_that_is_severed_is_held_until_the_container_takes_it() {
     }
     assert_eq!(received[..sent.len()], sent);
     assert_eq!(received[sent.len()..], *b"and more");
-    assert_eq!(pump.run(), Waiting::Nothing);
+    ends(&mut pump);
 }
 
 #[test]
@@ -191,7 +196,7 @@ fn a_terminal_that_is_severed_keeps_what_was_read_of_it() {
     let mut pump = severed.mend(sink).unwrap();
     assert_eq!(pump.waiting(), Waiting::Sink);
     drop(source_end);
-    assert_eq!(pump.run(), Waiting::Nothing);
+    ends(&mut pump);
     drop(pump);
     while let Ok(count @ 1..) = read(&sink_end, &mut bytes) {
         received += count;
