@@ -12,10 +12,12 @@ fn options_are_seen_in_the_container_and_changed_while_it_runs() {
     let labels = home.folder.path().join("labels");
     std::fs::write(&labels, "# of a file\ntier=front\nkeep\n").expect("a file");
     let profile = home.folder.path().join("profile.json");
+    // The mode is the second argument of one, and the third of the other.
     let no_fifos = r#"{ "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{ "names": ["mknod", "mknodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
-                       "args": [{ "index": 1, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" },
-                                { "index": 2, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" }] }] }"#;
+        "syscalls": [{ "names": ["mknod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+                       "args": [{ "index": 1, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" }] },
+                     { "names": ["mknodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+                       "args": [{ "index": 2, "value": 4096, "valueTwo": 4096, "op": "SCMP_CMP_MASKED_EQ" }] }] }"#;
     std::fs::write(&profile, no_fifos).expect("a file");
     let profile = format!("seccomp={}", profile.display());
     home.ok(&[
